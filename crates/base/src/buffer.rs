@@ -1,0 +1,194 @@
+use std::fmt;
+
+/// Bytes kept free in front of a packet: an outer IPv6 header, UDP, ESP and an IV fit with room to spare.
+pub const HEADROOM: usize = 128;
+/// Bytes kept free behind a packet: ESP padding, trailer and the longest ICV.
+pub const TAILROOM: usize = 64 + 256;
+
+/// A packet with room before and behind it, so that headers are put on and taken off without moving it.
+#[derive(Clone, Default)]
+pub struct Buffer {
+    store: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    /// An empty packet for up to `capacity` bytes, with [`HEADROOM`] and [`TAILROOM`] around them.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { store: vec![0; HEADROOM + capacity + TAILROOM], start: HEADROOM, end: HEADROOM }
+    }
+
+    /// A copy of `bytes` with the usual room around it.
+    pub fn copy(bytes: &[u8]) -> Self {
+        let mut buffer = Self::with_capacity(bytes.len());
+        buffer.extend(bytes);
+        buffer
+    }
+
+    /// The packet.
+    pub fn bytes(&self) -> &[u8] {
+        self.store.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// The packet, to be changed in place.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.store.get_mut(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Length of the packet in bytes.
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// True for a packet of no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.end == self.start
+    }
+
+    /// Bytes free in front of the packet.
+    pub fn headroom(&self) -> usize {
+        self.start
+    }
+
+    /// Bytes free behind the packet.
+    pub fn tailroom(&self) -> usize {
+        self.store.len() - self.end
+    }
+
+    /// Puts `len` bytes in front of the packet and returns them to be written; their old content shows through. Grows
+    /// the store when the head-room is used up.
+    pub fn prepend(&mut self, len: usize) -> &mut [u8] {
+        if len > self.start {
+            let more = len - self.start + HEADROOM;
+            self.store.splice(0..0, std::iter::repeat_n(0, more));
+            self.start += more;
+            self.end += more;
+        }
+        self.start -= len;
+        self.store.get_mut(self.start..self.start + len).unwrap_or_default()
+    }
+
+    /// Puts `len` bytes behind the packet and returns them to be written; their old content shows through. Grows the
+    /// store when the tail-room is used up.
+    pub fn append(&mut self, len: usize) -> &mut [u8] {
+        let end = self.end + len;
+        if end > self.store.len() {
+            self.store.resize(end + TAILROOM, 0);
+        }
+        let from = std::mem::replace(&mut self.end, end);
+        self.store.get_mut(from..end).unwrap_or_default()
+    }
+
+    /// Puts a copy of `bytes` behind the packet.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        self.append(bytes.len()).copy_from_slice(bytes);
+    }
+
+    /// Takes `len` bytes off the front; the packet becomes empty when it has fewer.
+    pub fn strip(&mut self, len: usize) {
+        self.start = (self.start + len).min(self.end);
+    }
+
+    /// Shortens the packet to `len` bytes; does nothing when it is no longer than that.
+    pub fn truncate(&mut self, len: usize) {
+        self.end = self.end.min(self.start + len);
+    }
+
+    /// Makes the packet empty with the usual head-room in front; the store is kept.
+    pub fn clear(&mut self) {
+        self.start = HEADROOM.min(self.store.len());
+        self.end = self.start;
+    }
+}
+
+impl PartialEq for Buffer {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Buffer {}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Buffer({} bytes)", self.len())
+    }
+}
+
+/// Buffers kept for use again: in steady state a packet costs no allocation.
+#[derive(Debug)]
+pub struct Pool {
+    free: Vec<Buffer>,
+    capacity: usize,
+    kept_max: usize,
+}
+
+impl Pool {
+    /// A pool of buffers for packets up to `capacity` bytes that keeps at most `kept_max` of them.
+    pub fn new(capacity: usize, kept_max: usize) -> Self {
+        Self { free: Vec::with_capacity(kept_max), capacity, kept_max }
+    }
+
+    /// An empty buffer.
+    pub fn take(&mut self) -> Buffer {
+        self.free.pop().unwrap_or_else(|| Buffer::with_capacity(self.capacity))
+    }
+
+    /// Gives a buffer back; one that is too small, or too many, is dropped.
+    pub fn give(&mut self, mut buffer: Buffer) {
+        if self.free.len() < self.kept_max && buffer.store.len() >= HEADROOM + self.capacity + TAILROOM {
+            buffer.clear();
+            self.free.push(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_go_on_and_come_off_without_moving_the_packet() {
+        let mut buffer = Buffer::copy(b"packet");
+        let place = buffer.bytes().as_ptr();
+        buffer.prepend(4).copy_from_slice(b"head");
+        buffer.extend(b"tail");
+        assert_eq!(buffer.bytes(), b"headpackettail");
+        buffer.strip(4);
+        buffer.truncate(6);
+        assert_eq!(buffer.bytes(), b"packet");
+        assert_eq!(buffer.bytes().as_ptr(), place);
+    }
+
+    #[test]
+    fn room_that_is_used_up_grows() {
+        let mut buffer = Buffer::copy(b"x");
+        buffer.prepend(HEADROOM + 1).fill(b'a');
+        buffer.append(TAILROOM + 1).fill(b'z');
+        assert_eq!(buffer.len(), HEADROOM + TAILROOM + 3);
+        assert_eq!(buffer.bytes()[HEADROOM + 1], b'x');
+        assert!(buffer.bytes()[..=HEADROOM].iter().all(|b| *b == b'a'));
+        assert!(buffer.bytes()[HEADROOM + 2..].iter().all(|b| *b == b'z'));
+    }
+
+    #[test]
+    fn stripping_more_than_there_is_leaves_an_empty_packet() {
+        let mut buffer = Buffer::copy(b"abc");
+        buffer.strip(9);
+        assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn a_pool_hands_the_same_memory_out_again() {
+        let mut pool = Pool::new(1500, 4);
+        let mut buffer = pool.take();
+        buffer.extend(b"abc");
+        let place = buffer.bytes().as_ptr();
+        pool.give(buffer);
+        let mut again = pool.take();
+        assert!(again.is_empty());
+        again.extend(b"d");
+        assert_eq!(again.bytes().as_ptr(), place);
+    }
+}
