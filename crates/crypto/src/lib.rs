@@ -1,1 +1,6 @@
-//! Placeholder while the house is laid out.
+//! The algorithms behind small types, and their names and numbers.
+#![forbid(unsafe_code)]
+
+mod names;
+
+pub use names::{Encryption, Group, Integrity, Prf};
