@@ -1,0 +1,90 @@
+//! What a gateway is told and what it wants done: the same for the daemon, the simulator and the fuzzers.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use base::{Buffer, Record};
+use ipnet::IpNet;
+use objects::Snapshot;
+
+/// What happens to a gateway.
+#[derive(Debug)]
+pub enum Input {
+    /// A whole IP packet from the host port: the kernel routed it to our TUN device.
+    Plain(Buffer),
+    /// A datagram on UDP port 500 or 4500.
+    Datagram {
+        /// The address and port it was sent to.
+        local: SocketAddr,
+        /// The address and port it came from.
+        remote: SocketAddr,
+        /// DiffServ byte of the outer header; ECN in the low two bits.
+        ds: u8,
+        /// The UDP payload.
+        payload: Buffer,
+    },
+    /// A packet of IP protocol 50, from its ESP header.
+    Esp {
+        /// The address it was sent to.
+        local: IpAddr,
+        /// The address it came from.
+        remote: IpAddr,
+        /// DiffServ byte of the outer header; ECN in the low two bits.
+        ds: u8,
+        /// The packet.
+        payload: Buffer,
+    },
+    /// A configuration that has been checked.
+    Activate(Arc<Snapshot>),
+    /// The time that [`Gateway::next_deadline`](crate::Gateway::next_deadline) named has come.
+    Deadline,
+    /// The gateway is to go down: SAs are deleted at the peers.
+    ShutDown,
+}
+
+/// What a gateway wants done, in order.
+#[derive(Debug)]
+pub enum Action {
+    /// Write this IP packet to the TUN device.
+    Plain(Buffer),
+    /// Send a UDP datagram from one of our sockets.
+    Datagram {
+        /// Our address and port (500 or 4500). An unspecified address (`0.0.0.0`, `::`): the kernel chooses.
+        local: SocketAddr,
+        /// Where to.
+        remote: SocketAddr,
+        /// DiffServ byte with ECN.
+        ds: u8,
+        /// The UDP payload.
+        payload: Buffer,
+    },
+    /// Send a packet of IP protocol 50.
+    Esp {
+        /// Our address.
+        local: IpAddr,
+        /// Where to.
+        remote: IpAddr,
+        /// DiffServ byte with ECN.
+        ds: u8,
+        /// The packet from its ESP header.
+        payload: Buffer,
+    },
+    /// The kernel must route exactly these networks to the TUN device, and no others of ours.
+    Routes(Vec<HostRoute>),
+    /// A log event.
+    Log(Record),
+    /// Shutting down is complete: nothing more will come.
+    Down,
+}
+
+/// A route that the kernel must have, pointing at the TUN device.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostRoute {
+    /// Where to.
+    pub network: IpNet,
+    /// The source address that the kernel prefers for its own packets: the tunnel's originator address, when it is an
+    /// address of this host.
+    pub source: Option<IpAddr>,
+    /// The kernel's metric.
+    pub metric: u32,
+}
