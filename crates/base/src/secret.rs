@@ -39,6 +39,15 @@ impl Secret {
     }
 }
 
+/// In constant time, as [`Secret::same`].
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.same(&other.0)
+    }
+}
+
+impl Eq for Secret {}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Secret({} bytes)", self.0.len())
