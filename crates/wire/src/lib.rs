@@ -1,1 +1,13 @@
-//! Placeholder while the house is laid out.
+//! Every byte format that crosses the gateway: parse, write, pretty-print.
+//!
+//! No state, no policy, no keys: what a message may say, in which order and to whom, is decided by `ike` and `dataplane`.
+//! A parser takes a slice, never panics, allocates no more than its input justifies, and keeps what it does not know, so
+//! that it can be printed and answered. Each format has one file; IKE begins at [`ike`], whose entrances are
+//! [`ike::Datagram::parse`] for what arrived and [`ike::Message::write`] for what goes out.
+
+#![forbid(unsafe_code)]
+
+mod cursor;
+pub mod ike;
+
+pub use cursor::{Reader, Short};
