@@ -22,6 +22,9 @@ mod modp;
 mod primes;
 pub use dh::{BadPublicKey, KeyPair};
 
+mod packet;
+pub use packet::{KeyError, Malformed, OpenError, Opener, SealError, Sealer};
+
 pub mod digest;
 
 #[cfg(test)]
