@@ -7,7 +7,16 @@
 
 #![forbid(unsafe_code)]
 
+pub mod checksum;
 mod cursor;
+pub mod esp;
+pub mod icmp;
 pub mod ike;
+pub mod ip;
+pub mod ipv4;
+pub mod ipv6;
+pub mod octets;
+pub mod tcp;
+pub mod udp;
 
 pub use cursor::{Reader, Short};
