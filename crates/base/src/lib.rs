@@ -5,6 +5,7 @@
 
 mod buffer;
 mod event;
+mod mutations;
 mod net;
 mod random;
 mod secret;
@@ -13,6 +14,7 @@ mod timers;
 
 pub use buffer::{Buffer, Pool, HEADROOM, TAILROOM};
 pub use event::{Category, Event, Meta, Record, Severity, Text};
+pub use mutations::Mutations;
 pub use net::{IpRange, RangeError, Selector};
 pub use random::Random;
 pub use secret::Secret;

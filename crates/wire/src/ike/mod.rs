@@ -13,7 +13,11 @@
 //! `Display`, hostile bytes escaped; no type here ever holds a key.
 
 mod auth;
+#[cfg(test)]
+mod corpus;
 mod delete;
+#[doc(hidden)]
+pub mod harness;
 mod header;
 mod id;
 mod ke;
@@ -24,6 +28,8 @@ mod notify;
 pub mod numbers;
 mod payload;
 mod print;
+#[cfg(test)]
+mod round_trip;
 mod sa;
 mod sk;
 mod ts;
