@@ -87,7 +87,7 @@ mod tests {
 
     /// Group; private key and public value of the initiator, then of the responder; shared secret.
     /// Groups 19 to 21: RFC 5903, section 8. Group 31: RFC 7748, section 6.1.
-    const KNOWN: [(&'static Curve, [&str; 5]); 4] = [
+    const KNOWN: [(&Curve, [&str; 5]); 4] = [
         (
             &ECP_256,
             [

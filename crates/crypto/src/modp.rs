@@ -88,7 +88,7 @@ impl Exponent {
             return Err(BadPublicKey::Length { group, found: peer.len() });
         }
         let peer = self.modp.number(peer);
-        let greatest = self.modp.prime.modulus().as_ref().wrapping_sub(&self.modp.number(&[2]));
+        let greatest = self.modp.prime.modulus().as_ref().wrapping_sub(self.modp.number(&[2]));
         if peer < self.modp.number(&[2]) || peer > greatest {
             return Err(BadPublicKey::Range { group });
         }
@@ -105,7 +105,7 @@ mod tests {
 
     /// Group; SHA-256 of 2^a and of 2^(ab): a is the byte A5 and b the byte C3, as often as the group's exponent is
     /// long. Computed with the arbitrary-precision integers of Python 3.
-    const KNOWN: [(&'static Modp, &str, &str); 7] = [
+    const KNOWN: [(&Modp, &str, &str); 7] = [
         (
             &MODP_1024,
             "0c7be14247c067e50a96ef9cd0674d4e1ad7c98979569b9dc33cbe5c908e15f3",
@@ -179,13 +179,13 @@ mod tests {
             let group = modp.group;
             let ours = modp.draw(&mut Random::numbered(1));
             let prime = modp.prime.modulus().as_ref();
-            let less = |n: u8| prime.wrapping_sub(&modp.number(&[n])).to_be_bytes();
+            let less = |n: u8| prime.wrapping_sub(modp.number(&[n])).to_be_bytes();
             for bad in [
                 modp.number(&[0]).to_be_bytes(),
                 modp.number(&[1]).to_be_bytes(),
                 less(1),
                 less(0),
-                prime.wrapping_add(&modp.number(&[2])).to_be_bytes(),
+                prime.wrapping_add(modp.number(&[2])).to_be_bytes(),
                 vec![0xff; group.public_len()].into(),
             ] {
                 assert_eq!(ours.agree(&bad).unwrap_err(), BadPublicKey::Range { group });

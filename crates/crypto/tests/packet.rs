@@ -1,4 +1,5 @@
 //! Sealing and opening against published vectors, against each other and against a hostile world.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends with a panic when it fails")]
 
 use base::Random;
 use crypto::{Encryption, Integrity, KeyError, Malformed, OpenError, Opener, Prf, SealError, Sealer};
