@@ -161,3 +161,37 @@ impl Header {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes() -> Vec<u8> {
+        let flags = Flags { initiator: true, ..Flags::default() };
+        let mut out = Vec::new();
+        Header::new(1, 2, ExchangeType::IKE_AUTH, flags, 7).write(PayloadType::SK, HEADER_LEN, &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn the_length_field_must_be_the_datagrams_length() {
+        let mut datagram = bytes();
+        assert_eq!(Header::parse(&datagram).unwrap().message_id, 7);
+        datagram.push(0);
+        let error = Header::parse(&datagram).unwrap_err();
+        assert_eq!(error.to_string(), "IKE header: length field is 28, expected exactly 29");
+        let error = Header::parse(&datagram[..27]).unwrap_err();
+        assert_eq!(error.to_string(), "IKE header: datagram length is 27, expected at least 28");
+    }
+
+    #[test]
+    fn reserved_flags_are_ignored_and_sent_as_zero() {
+        let mut datagram = bytes();
+        datagram[19] |= 0xc7;
+        let header = Header::parse(&datagram).unwrap();
+        assert_eq!(header.flags, Flags { initiator: true, response: false, version: false });
+        let mut written = Vec::new();
+        header.write(header.next_payload, HEADER_LEN, &mut written).unwrap();
+        assert_eq!(written, bytes());
+    }
+}

@@ -79,3 +79,35 @@ impl Message {
         Ok(out)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ExchangeType, Flags};
+    use super::*;
+
+    fn empty() -> Vec<u8> {
+        let header = Header::new(1, 0, ExchangeType::INFORMATIONAL, Flags::default(), 0);
+        Message { header, payloads: vec![] }.write().unwrap()
+    }
+
+    #[test]
+    fn other_versions_are_recognised_by_their_header_alone() {
+        let of_version = |byte: u8| [&empty()[..17], &[byte], &empty()[18..]].concat();
+        assert!(matches!(Datagram::parse(&of_version(0x10)), Ok(Datagram::Version1(_))));
+        assert!(matches!(Datagram::parse(&of_version(0x30)), Ok(Datagram::Newer(header)) if header.version.major == 3));
+        // RFC 7296 §2.5: a higher minor version is understood as ours.
+        assert!(matches!(Datagram::parse(&of_version(0x21)), Ok(Datagram::Clear(_))));
+        let error = Datagram::parse(&of_version(0x00)).unwrap_err();
+        assert_eq!(error.to_string(), "IKE header: major version is 0, expected 2 (IKEv2)");
+        assert!(parse_message(&of_version(0x30)).is_err());
+    }
+
+    #[test]
+    fn bytes_behind_the_last_payload_are_refused() {
+        let mut datagram = empty();
+        datagram.push(0);
+        datagram[27] += 1;
+        let error = Datagram::parse(&datagram).unwrap_err();
+        assert_eq!(error.to_string(), "payload chain: bytes behind its end is 1, expected exactly 0");
+    }
+}

@@ -197,3 +197,56 @@ pub(super) fn write_generic(
     out.extend_from_slice(&fit_u16("payload", body_len.saturating_add(GENERIC_LEN))?);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_critical_payload_is_named() {
+        // Type 200, critical, then type 201, not critical.
+        let chain = [201, 0x80, 0, 5, 9, 0, 0, 0, 4];
+        let payloads = parse_payloads(PayloadType(200), &chain).unwrap();
+        assert_eq!(unsupported_critical(&payloads), Some(PayloadType(200)));
+        assert_eq!(unsupported_critical(&payloads[1..]), None);
+    }
+
+    #[test]
+    fn the_critical_bit_of_a_base_payload_means_nothing() {
+        let chain = [PayloadType::CP.0, 0x80, 0, 4, 0, 0x80, 0, 4];
+        let payloads = parse_payloads(PayloadType::VENDOR, &chain).unwrap();
+        assert_eq!(unsupported_critical(&payloads), None);
+    }
+
+    #[test]
+    fn a_length_below_the_generic_header_cannot_stop_the_walk() {
+        let error = parse_payloads(PayloadType::VENDOR, &[PayloadType::VENDOR.0, 0, 0, 0]).unwrap_err();
+        assert_eq!(error.to_string(), "payload chain: payload length is 0, expected at least 4");
+        assert!(parse_payloads(PayloadType::VENDOR, &[0, 0, 0, 5]).is_err());
+        assert!(parse_payloads(PayloadType::VENDOR, &[0, 0, 0]).is_err());
+    }
+
+    #[test]
+    fn one_payload_more_than_the_limit_is_refused() {
+        let chain = |n: usize| {
+            let mut chain = [PayloadType::VENDOR.0, 0, 0, 4].repeat(n);
+            chain[(n - 1) * 4] = 0;
+            chain
+        };
+        assert_eq!(parse_payloads(PayloadType::VENDOR, &chain(PAYLOADS_MAX)).unwrap().len(), PAYLOADS_MAX);
+        assert!(parse_payloads(PayloadType::VENDOR, &chain(PAYLOADS_MAX + 1)).is_err());
+    }
+
+    #[test]
+    fn an_encrypted_payload_among_others_is_refused() {
+        assert!(parse_payloads(PayloadType::SK, &[0, 0, 0, 4]).is_err());
+        assert!(parse_payloads(PayloadType::VENDOR, &[PayloadType::SKF.0, 0, 0, 4, 0, 0, 0, 4]).is_err());
+    }
+
+    #[test]
+    fn what_its_length_field_cannot_say_is_not_written() {
+        let error = write_payloads(&[Payload::Vendor(vec![0; 65_532])]).unwrap_err();
+        assert_eq!((error.length, error.limit), (65_536, 65_535));
+        assert!(write_payloads(&[Payload::Vendor(vec![0; 65_531])]).is_ok());
+    }
+}

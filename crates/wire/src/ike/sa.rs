@@ -272,3 +272,85 @@ fn write_substructure(mark: u8, content: &[u8], out: &mut Vec<u8>) -> Result<(),
     out.extend_from_slice(content);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One proposal for ESP with the transform AES-CBC 256 and a second one, of type 3.
+    const BODY: [u8; 32] = [
+        0, 0, 0, 32, 1, 3, 4, 2, 0xa, 0xb, 0xc, 0xd, //
+        3, 0, 0, 12, 1, 0, 0, 12, 0x80, 14, 1, 0, //
+        0, 0, 0, 8, 3, 0, 0, 12,
+    ];
+
+    fn changed(place: usize, value: u8) -> Result<Vec<Proposal>, Malformed> {
+        let mut body = BODY;
+        body[place] = value;
+        parse_proposals(&body)
+    }
+
+    #[test]
+    fn a_proposal_is_read_with_its_spi_and_key_length() {
+        let proposals = parse_proposals(&BODY).unwrap();
+        let [proposal] = proposals.as_slice() else { panic!("{proposals:?}") };
+        assert_eq!((proposal.spi_u32(), proposal.spi_u64()), (Some(0x0a0b_0c0d), None));
+        let aes = Transform::with_key_bits(TransformType::ENCR, 12, 256);
+        assert_eq!(proposal.transforms, [aes.clone(), Transform::new(TransformType::INTEG, 12)]);
+        assert_eq!(proposal.of_kind(TransformType::ENCR).collect::<Vec<_>>(), [&aes]);
+    }
+
+    #[test]
+    fn counts_lengths_and_last_marks_must_agree() {
+        assert_eq!(
+            changed(7, 3).unwrap_err().to_string(),
+            "SA payload, proposal: transform count is 3, expected exactly 2"
+        );
+        assert_eq!(
+            changed(7, 1).unwrap_err().to_string(),
+            "SA payload, proposal: bytes behind its end is 8, expected exactly 0"
+        );
+        assert_eq!(
+            changed(0, 2).unwrap_err().to_string(),
+            "SA payload, proposal: mark of the last one is 2, expected exactly 0"
+        );
+        assert_eq!(changed(3, 3).unwrap_err().to_string(), "SA payload, proposal: length is 3, expected at least 4");
+        assert!(changed(12, 0).is_err(), "a transform that says it is the last and is not");
+        assert!(changed(24, 3).is_err(), "a last transform that promises another");
+        assert!(changed(7, 129).is_err(), "more transforms than the limit");
+        assert!(parse_proposals(&[]).is_err(), "an SA payload proposes something");
+    }
+
+    #[test]
+    fn an_attribute_that_is_not_understood_is_kept() {
+        let kept = changed(21, 15).unwrap();
+        let aes = &kept[0].transforms[0];
+        assert_eq!(aes.key_bits, None);
+        assert_eq!(aes.attributes, [Attribute { kind: 15, value: AttributeValue::Short(256) }]);
+        let mut back = Vec::new();
+        write_proposals(&kept, &mut back).unwrap();
+        assert_eq!(parse_proposals(&back), Ok(kept));
+    }
+
+    #[test]
+    fn proposals_and_attributes_stop_at_their_limits() {
+        let offer =
+            |n: usize| vec![Proposal { number: 1, protocol: ProtocolId::IKE, spi: vec![], transforms: vec![] }; n];
+        let written = |n| {
+            let mut out = Vec::new();
+            write_proposals(&offer(n), &mut out).unwrap();
+            parse_proposals(&out)
+        };
+        assert!(written(PROPOSALS_MAX).is_ok());
+        assert!(written(PROPOSALS_MAX + 1).is_err());
+        let attributes = |n: usize| {
+            let attributes = vec![Attribute { kind: 1, value: AttributeValue::Short(0) }; n];
+            let transforms = vec![Transform { attributes, ..Transform::new(TransformType::ENCR, 1) }];
+            let mut out = Vec::new();
+            write_proposals(&[Proposal { transforms, ..offer(1).remove(0) }], &mut out).unwrap();
+            parse_proposals(&out)
+        };
+        assert!(attributes(ATTRIBUTES_MAX).is_ok());
+        assert!(attributes(ATTRIBUTES_MAX + 1).is_err());
+    }
+}

@@ -143,3 +143,58 @@ fn read_fragment(fields: &mut Reader<'_>) -> Result<Protection, Malformed> {
         Ok(Protection::Fragment { number, total })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Datagram, ExchangeType, Flags};
+    use super::*;
+
+    fn sealed(protection: Protection, body: &[u8]) -> Vec<u8> {
+        let header = Header::new(1, 2, ExchangeType::IKE_AUTH, Flags::default(), 1);
+        let mut out = Envelope::prefix(&header, protection, PayloadType::IDI, body.len()).unwrap();
+        out.extend_from_slice(body);
+        out
+    }
+
+    #[test]
+    fn the_associated_data_ends_where_the_body_begins() {
+        let whole = sealed(Protection::Whole, &[1, 2, 3]);
+        let Ok(Datagram::Protected(envelope)) = Datagram::parse(&whole) else { panic!() };
+        assert_eq!((envelope.aad().len(), envelope.body(), envelope.first), (32, &[1, 2, 3][..], PayloadType::IDI));
+        let fragment = sealed(Protection::Fragment { number: 2, total: 3 }, &[1, 2, 3]);
+        let Ok(Datagram::Protected(envelope)) = Datagram::parse(&fragment) else { panic!() };
+        assert_eq!((envelope.aad().len(), envelope.body()), (36, &[1, 2, 3][..]));
+        assert_eq!(envelope.protection, Protection::Fragment { number: 2, total: 3 });
+    }
+
+    #[test]
+    fn fragment_numbers_outside_their_range_are_refused() {
+        for (number, total) in [(0, 0), (0, 1), (2, 1), (u16::MAX, 1)] {
+            assert!(Datagram::parse(&sealed(Protection::Fragment { number, total }, &[0; 40])).is_err());
+        }
+        assert!(Datagram::parse(&sealed(Protection::Fragment { number: 1, total: 1 }, &[0; 40])).is_ok());
+    }
+
+    #[test]
+    fn nothing_may_follow_an_encrypted_payload() {
+        let mut datagram = sealed(Protection::Whole, &[0; 40]);
+        datagram[31] -= 1;
+        let error = Datagram::parse(&datagram).unwrap_err();
+        assert_eq!(error.to_string(), "Encrypted payload: bytes behind its end is 1, expected exactly 0");
+    }
+
+    #[test]
+    fn a_fragment_too_short_for_its_numbers_is_refused() {
+        let mut datagram = sealed(Protection::Whole, &[0; 3]);
+        datagram[16] = PayloadType::SKF.0;
+        assert!(Datagram::parse(&datagram).is_err());
+    }
+
+    #[test]
+    fn a_body_beyond_the_length_field_is_not_laid_out() {
+        let header = Header::new(1, 2, ExchangeType::IKE_AUTH, Flags::default(), 1);
+        let prefix = |len| Envelope::prefix(&header, Protection::Whole, PayloadType::NONE, len);
+        assert!(prefix(65_531).is_ok());
+        assert_eq!(prefix(65_532).unwrap_err().limit, 65_531);
+    }
+}
