@@ -1,0 +1,117 @@
+# What a scenario's test is written with: source it first. See README.md for the whole list.
+# Set by the runner: ADIT (the binary), LAB_PREFIX, LAB_STATE; by the test's own place: SCENARIO.
+set -euo pipefail
+: "${LAB_STATE:?run scenarios with: cargo xtask interop}" "${LAB_PREFIX:?}"
+INTEROP=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+SCENARIO=$(cd "$(dirname "$0")" && pwd)
+CONTROL=$LAB_STATE/control
+ADIT_LOG=$LAB_STATE/adit.log
+ADIT_PID=
+LAN_A=172.16.1.10 LAN_B=192.168.11.10
+LAN_A6=2001:db8:a:1::10 LAN_B6=2001:db8:b:1::10
+
+say() { echo "-- $*"; }
+fail() { echo "FAILED: $*"; exit 1; }
+exec 3>&1 # where the test reports to, whatever a command's own output is sent to
+trap 'echo "FAILED: line $LINENO of $0: $BASH_COMMAND" >&3' ERR
+
+# --- the world ---------------------------------------------------------------------------------------------
+
+world() { "$INTEROP/topology.sh" up "$@"; }
+node() { local n=$1; shift; ip netns exec "$LAB_PREFIX$n" "$@"; }
+internet_counter() { "$INTEROP/topology.sh" counters | awk -v c="$1" '$1 == c { print $2 }'; }
+
+# Nothing of the head office's network may have left it unprotected.
+no_leak() {
+  local leaked; leaked=$(internet_counter leaked)
+  [ "$leaked" = 0 ] || fail "$leaked packets of the head office's network reached the internet unencrypted"
+}
+
+# --- adit, in gw-a -----------------------------------------------------------------------------------------
+
+start_adit() { # [CONFIG]
+  local config=${1:-$SCENARIO/head-office.adit} before
+  mkdir -p "$LAB_STATE/adit"
+  touch "$ADIT_LOG"; before=$(wc -l < "$ADIT_LOG")
+  node gw-a "$ADIT" run "$config" --control "$CONTROL" --state "$LAB_STATE/adit" >>"$ADIT_LOG" 2>&1 &
+  ADIT_PID=$!
+  adit_ready() { tail -n +$((before + 1)) "$ADIT_LOG" | grep -q '^adit ready'; }
+  for _ in $(seq 100); do
+    adit_ready && return 0
+    kill -0 "$ADIT_PID" 2>/dev/null || break
+    sleep 0.1
+  done
+  tail -40 "$ADIT_LOG"; fail "adit did not become ready"
+}
+stop_adit() { # ends it in good order; its exit status must be 0
+  local status=0
+  kill -TERM "$ADIT_PID"; wait "$ADIT_PID" || status=$?
+  ADIT_PID=
+  [ "$status" = 0 ] || fail "adit ended with status $status after SIGTERM"
+}
+crash_adit() { kill -KILL "$ADIT_PID"; wait "$ADIT_PID" 2>/dev/null || true; ADIT_PID=; }
+adit_cli() { "$ADIT" cli --control "$CONTROL" "$@"; }
+adit_alive() { [ -n "$ADIT_PID" ] && kill -0 "$ADIT_PID" 2>/dev/null || fail "adit is not running any more"; }
+
+# --- strongSwan, in gw-b -----------------------------------------------------------------------------------
+
+start_branch() { "$INTEROP/strongswan.sh" start branch --node gw-b --conf "${CONF:-$SCENARIO/branch.swanctl.conf}" "$@"; }
+stop_branch() { "$INTEROP/strongswan.sh" stop branch; }
+crash_branch() { "$INTEROP/strongswan.sh" crash branch; }
+branch() { "$INTEROP/strongswan.sh" ctl branch "$@"; }
+branch_log() { "$INTEROP/strongswan.sh" log branch; }
+# A changed swanctl.conf for the running daemon, from standard input.
+reconfigure_branch() { cat > "$LAB_STATE/branch/swanctl/swanctl.conf"; branch --load-all --noprompt >/dev/null; }
+initiate() { branch --initiate --child "${1:-net}" --timeout 15 > "$LAB_STATE/initiate.log" 2>&1; }
+initiate_ok() { initiate "$@" || { tail -15 "$LAB_STATE/initiate.log"; fail "strongSwan could not bring up ${1:-net}"; }; }
+initiate_refused() { if initiate "$@"; then tail -5 "$LAB_STATE/initiate.log"; fail "strongSwan brought up ${1:-net}, which had to be refused"; fi; }
+terminate_branch() { branch --terminate --ike hq --timeout 5 >/dev/null 2>&1 || true; }
+branch_children() { branch --list-sas 2>/dev/null | grep -c 'INSTALLED' || true; } # how many child SAs strongSwan has
+branch_has() { [ "$(branch_children)" = "$1" ]; }
+branch_log_count() { branch_log | grep -cE -- "$1" || true; }
+
+# --- traffic and what to expect ----------------------------------------------------------------------------
+
+ping_ok() { # NODE ADDRESS [PING-OPTIONS]
+  local from=$1 to=$2; shift 2
+  node "$from" ping -q -c 3 -i 0.2 -W 2 "$@" "$to" > "$LAB_STATE/ping.log" 2>&1 \
+    || { cat "$LAB_STATE/ping.log"; fail "no answer: $from -> $to ($*)"; }
+  say "ping $from -> $to $*: $(grep -o '[0-9]* received' "$LAB_STATE/ping.log")"
+}
+ping_fails() {
+  local from=$1 to=$2; shift 2
+  if node "$from" ping -q -c 2 -i 0.2 -W 1 "$@" "$to" >/dev/null 2>&1; then fail "an answer, where there must be none: $from -> $to"; fi
+}
+# The first packets wait while the tunnel is negotiated: the answer may take some seconds.
+ping_brings_up() {
+  local from=$1 to=$2; shift 2
+  node "$from" ping -q -c 1 -W 10 "$@" "$to" >/dev/null 2>&1 || wait_for 10 node "$from" ping -q -c 1 -W 1 "$@" "$to" \
+    || fail "$from -> $to does not bring the tunnel up"
+}
+ping_both_ways() { ping_ok lan-a $LAN_B; ping_ok lan-b $LAN_A; ping_ok lan-a $LAN_B -s 1300; ping_ok lan-b $LAN_A -s 4000; }
+
+# FROM TO ADDRESS [transfer.py options]; transfers in the background: 'wait_transfers'
+transfer() {
+  local from=$1 to=$2 address=$3; shift 3
+  "$INTEROP/transfer.py" --from "$LAB_PREFIX$from" --to "$LAB_PREFIX$to" --address "$address" "$@" \
+    || fail "transfer $from -> $to"
+}
+transfer_both_ways() { transfer lan-a lan-b $LAN_B "$@"; transfer lan-b lan-a $LAN_A "$@"; }
+TRANSFERS=()
+transfer_in_background() { transfer "$@" & TRANSFERS+=($!); }
+wait_transfers() { local t; for t in "${TRANSFERS[@]}"; do wait "$t" || fail "a transfer broke"; done; TRANSFERS=(); }
+
+wait_for() { # SECONDS COMMAND...: until it succeeds
+  local end=$(( $(date +%s) + $1 )); shift
+  until "$@" >/dev/null 2>&1; do
+    [ "$(date +%s)" -lt "$end" ] || return 1
+    sleep 0.2
+  done
+}
+expect_in() { # TEXT EXTENDED-REGEX: without regard to case
+  grep -qiE -- "$2" <<<"$1" || { echo "$1"; fail "nothing above matches /$2/"; }
+}
+expect_not_in() { if grep -qiE -- "$2" <<<"$1"; then echo "$1"; fail "something above matches /$2/"; fi; }
+expect_log() { # EXTENDED-REGEX [SECONDS]
+  wait_for "${2:-5}" grep -qE -- "$1" "$ADIT_LOG" || { tail -30 "$ADIT_LOG"; fail "adit's log has no /$1/"; }
+}

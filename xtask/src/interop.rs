@@ -1,0 +1,232 @@
+//! The laboratory: a folder of `interop/` per scenario, each run alone in network namespaces of its own.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::command::{self, cargo};
+use crate::packages;
+use crate::report::{Outcome, Report};
+
+/// What a scenario may take unless its test says otherwise with a line `# limit: SECONDS`.
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// Namespaces of a run are called `adit-PROCESS-NODE`.
+const PREFIX: &str = "adit-";
+
+/// One folder of `interop/`.
+pub struct Scenario {
+    /// Name of the folder.
+    pub name: String,
+    /// First line of its README.
+    pub title: String,
+    folder: PathBuf,
+    limit: Duration,
+}
+
+/// Every scenario, in the order of their names.
+pub fn scenarios(root: &Path) -> io::Result<Vec<Scenario>> {
+    let mut scenarios = Vec::new();
+    for entry in fs::read_dir(root.join("interop"))? {
+        let folder = entry?.path();
+        let Ok(test) = fs::read_to_string(folder.join("test")) else { continue };
+        let readme = fs::read_to_string(folder.join("README.md")).unwrap_or_default();
+        scenarios.push(Scenario {
+            name: folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            title: readme.lines().next().unwrap_or_default().trim_start_matches('#').trim().to_owned(),
+            limit: limit(&test),
+            folder,
+        });
+    }
+    scenarios.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(scenarios)
+}
+
+fn limit(test: &str) -> Duration {
+    let own = test.lines().find_map(|line| line.strip_prefix("# limit: ")?.trim().parse().ok());
+    own.map_or(LIMIT, Duration::from_secs)
+}
+
+/// The Debian packages of every scenario.
+pub fn all_packages(root: &Path) -> Vec<String> {
+    let mut names = packages::read(&root.join("interop/packages"));
+    for scenario in scenarios(root).unwrap_or_default() {
+        names.extend(packages::read(&scenario.folder.join("packages")));
+    }
+    names
+}
+
+/// Builds the binary and runs the scenarios that `words` name, or all. Each is a result of its own.
+pub fn run(root: &Path, words: &[&str], report: &mut Report) {
+    let release = words.contains(&"--release");
+    let wanted: Vec<&str> = words.iter().copied().filter(|word| !word.starts_with("--")).collect();
+    let all = match scenarios(root) {
+        Ok(all) => all,
+        Err(error) => return report.add("interop", Outcome::Failed(format!("interop/: {error}"))),
+    };
+    for name in wanted.iter().filter(|name| !all.iter().any(|scenario| scenario.name == **name)) {
+        report.add(name, Outcome::Failed(format!("there is no scenario {name}; see cargo xtask interop --list")));
+    }
+    let chosen: Vec<Scenario> =
+        all.into_iter().filter(|scenario| wanted.is_empty() || wanted.contains(&scenario.name.as_str())).collect();
+
+    if let Some(reason) = obstacle() {
+        for scenario in chosen {
+            report.add(&format!("interop {}", scenario.name), Outcome::Skipped(reason.clone()));
+        }
+        return;
+    }
+    let binary = match build(root, release) {
+        Ok(binary) => binary,
+        Err(why) => return report.add("interop", Outcome::Failed(why)),
+    };
+    remove_leftovers(root);
+    for scenario in chosen {
+        report.run(&format!("interop {}", scenario.name), || one(root, &scenario, &binary));
+    }
+}
+
+/// Why no scenario can run on this machine.
+fn obstacle() -> Option<String> {
+    if !command::is_root() {
+        return Some("needs root, for network namespaces and TUN devices".into());
+    }
+    if !Path::new("/dev/net/tun").exists() {
+        return Some("needs /dev/net/tun".into());
+    }
+    let probe = format!("{PREFIX}probe-{}", std::process::id());
+    if command::output_of("ip", &["netns", "add", &probe]).is_none() {
+        return Some("needs iproute2 and the right to make network namespaces".into());
+    }
+    command::output_of("ip", &["netns", "delete", &probe]);
+    None
+}
+
+fn build(root: &Path, release: bool) -> Result<PathBuf, String> {
+    let mut build = cargo();
+    build.args(["build", "--package", "adit", "--message-format", "json-render-diagnostics"]);
+    if release {
+        build.arg("--release");
+    }
+    let output = build.output().map_err(|error| format!("cargo build: {error}"))?;
+    if !output.status.success() {
+        return Err(command::tail(&String::from_utf8_lossy(&output.stderr), 100));
+    }
+    // Cargo says where it has put the binary: the target folder may be anywhere.
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|message| Some(root.join(message.get("executable")?.as_str()?)))
+        .next_back()
+        .ok_or_else(|| "cargo build made no binary".to_owned())
+}
+
+fn one(root: &Path, scenario: &Scenario, binary: &Path) -> Outcome {
+    let needed = packages::read(&root.join("interop/packages"));
+    let missing = packages::missing(needed.into_iter().chain(packages::read(&scenario.folder.join("packages"))));
+    if !missing.is_empty() {
+        return Outcome::Skipped(format!("needs the Debian packages {}", missing.join(" ")));
+    }
+    // Paths of sockets are short: not below the workspace, which may be deep.
+    let state = std::env::temp_dir().join(format!("{PREFIX}{}", std::process::id())).join(&scenario.name);
+    let world = World { root, prefix: format!("{PREFIX}{}-", std::process::id()), state };
+    if let Err(error) = fs::create_dir_all(&world.state) {
+        return Outcome::Failed(format!("{}: {error}", world.state.display()));
+    }
+    let mut test = Command::new("bash");
+    test.arg(scenario.folder.join("test")).env("ADIT", binary);
+    test.env("LAB_PREFIX", &world.prefix).env("LAB_STATE", &world.state);
+    let kept = root.join("target/interop").join(&scenario.name);
+    // What an earlier run left there would be mistaken for this one's.
+    let _ = fs::remove_dir_all(&kept);
+    let begin = Instant::now();
+    let finished = match command::run(&mut test, &kept.join("output.log"), scenario.limit) {
+        Ok(finished) => finished,
+        Err(error) => return Outcome::Failed(format!("bash: {error}")),
+    };
+    if finished.success {
+        return Outcome::Passed;
+    }
+    let mut why = format!(
+        "{}\n{}\nfailed after {:.0} s; logs are kept in {}\n",
+        scenario.folder.join("test").display(),
+        command::tail(&finished.output, 80),
+        begin.elapsed().as_secs_f64(),
+        kept.display()
+    );
+    for log in ["adit.log", "branch/log"] {
+        let Ok(bytes) = fs::read(world.state.join(log)) else { continue };
+        let _ = fs::write(kept.join(log.replace('/', ".")), &bytes);
+        why.push_str(&format!("--- end of {log}\n{}\n", command::tail(&String::from_utf8_lossy(&bytes), 40)));
+    }
+    Outcome::Failed(why)
+}
+
+/// The namespaces and files of one scenario; gone when dropped, whatever happened.
+struct World<'a> {
+    root: &'a Path,
+    prefix: String,
+    state: PathBuf,
+}
+
+impl Drop for World<'_> {
+    fn drop(&mut self) {
+        tear_down(self.root, &self.prefix);
+        let _ = fs::remove_dir_all(&self.state);
+        if let Some(run) = self.state.parent() {
+            // Succeeds for the last scenario of a run: the folder is empty then.
+            let _ = fs::remove_dir(run);
+        }
+    }
+}
+
+fn tear_down(root: &Path, prefix: &str) {
+    let _ = Command::new(root.join("interop/topology.sh")).arg("down").env("LAB_PREFIX", prefix).status();
+}
+
+/// Ends what runs that were killed have left: their process exists no more, their namespaces do.
+fn remove_leftovers(root: &Path) {
+    let names = command::output_of("ip", &["netns", "list"]).unwrap_or_default();
+    let mut runs: Vec<&str> = names.lines().filter_map(run_of).collect();
+    runs.dedup();
+    for run in runs.into_iter().filter(|run| !Path::new("/proc").join(run).exists()) {
+        println!("   removing what run {run} has left");
+        tear_down(root, &format!("{PREFIX}{run}-"));
+    }
+}
+
+/// The process number in a namespace's name.
+fn run_of(line: &str) -> Option<&str> {
+    let (process, _) = line.strip_prefix(PREFIX)?.split_once('-')?;
+    process.parse::<u32>().ok().map(|_| process)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_may_ask_for_more_time() {
+        assert_eq!(limit("#!/bin/bash\n# limit: 600\n\nworld\n"), Duration::from_secs(600));
+        assert_eq!(limit("#!/bin/bash\nworld\n"), LIMIT);
+    }
+
+    #[test]
+    fn only_namespaces_of_runs_are_recognised() {
+        assert_eq!(run_of("adit-4711-gw-a (id: 3)"), Some("4711"));
+        assert_eq!(run_of("adit-gw-a"), None);
+        assert_eq!(run_of("lab-4711-gw-a"), None);
+    }
+
+    #[test]
+    fn every_scenario_says_what_it_proves() {
+        let root = crate::root();
+        let scenarios = scenarios(&root).unwrap();
+        assert!(!scenarios.is_empty());
+        for scenario in scenarios {
+            assert!(!scenario.title.is_empty(), "{} has no README.md", scenario.name);
+        }
+    }
+}
