@@ -2,7 +2,7 @@
 
 use base::Mutations;
 
-use super::{Datagram, ExchangeType, PayloadType, Protection, harness, parse_message};
+use super::{Datagram, Envelope, ExchangeType, PayloadType, Protection, harness, parse_message};
 
 const CASES: usize = 100_000;
 
@@ -51,13 +51,9 @@ fn every_captured_message_is_understood_for_what_it_is() {
                         assert_eq!(number > 1, envelope.first == PayloadType::NONE);
                     }
                 }
-                let mut again = super::Envelope::prefix(
-                    &envelope.header,
-                    envelope.protection,
-                    envelope.first,
-                    envelope.body().len(),
-                )
-                .unwrap();
+                let mut again =
+                    Envelope::prefix(&envelope.header, envelope.protection, envelope.first, envelope.body().len())
+                        .unwrap();
                 again.extend_from_slice(envelope.body());
                 assert_eq!(again, bytes, "laid out byte for byte");
                 envelope.header
@@ -88,7 +84,7 @@ fn every_captured_message_is_understood_for_what_it_is() {
 
 #[test]
 fn a_cut_message_is_refused_wherever_it_was_cut() {
-    for Captured { bytes, .. } in captured().into_iter().step_by(5) {
+    for Captured { bytes, .. } in captured() {
         for end in 0..bytes.len() {
             assert!(Datagram::parse(&bytes[..end]).is_err());
             harness::datagram(&bytes[..end]);
@@ -98,15 +94,14 @@ fn a_cut_message_is_refused_wherever_it_was_cut() {
 
 #[test]
 fn a_message_survives_the_change_of_each_of_its_bytes() {
-    for Captured { mut bytes, .. } in
-        captured().into_iter().filter(|message| message.bytes[16] == PayloadType::SA.0).step_by(4)
-    {
-        for place in 0..bytes.len() {
-            for flip in [0xff, 0x01, 0x80] {
-                bytes[place] ^= flip;
-                harness::datagram(&bytes);
-                bytes[place] ^= flip;
-            }
+    for Captured { mut bytes, exchange, .. } in captured() {
+        // Behind the envelope everything is ciphertext, and behind the header of IKEv1 nothing is read.
+        let reach = if exchange == "SA_INIT" { bytes.len() } else { Envelope::prefix_len(Protection::Whole) + 4 };
+        for place in 0..reach {
+            let flip = [0xff, 0x01, 0x80][place % 3];
+            bytes[place] ^= flip;
+            harness::datagram(&bytes);
+            bytes[place] ^= flip;
         }
     }
 }
