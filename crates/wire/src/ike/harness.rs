@@ -65,7 +65,7 @@ fn printable(text: &str) {
     // A plain loop: without optimisation, iterators would take most of a seeded test's time.
     let mut hostile = false;
     for &byte in text.as_bytes() {
-        hostile |= byte != b'\n' && (byte < b' ' || byte > b'~');
+        hostile |= byte != b'\n' && !matches!(byte, b' '..=b'~');
     }
     assert!(!hostile, "unescaped: {text:?}");
 }
