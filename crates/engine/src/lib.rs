@@ -1,1 +1,17 @@
-//! Placeholder while the house is laid out.
+//! The gateway: joins IKE, the packet path and a compiled configuration, and is one deterministic step function.
+//!
+//! It knows no text and no operator (that is `manage`), no socket and no clock (that is a shell). What a configuration
+//! means is decided by `objects`; this crate only carries it to the parts. Start reading at `gateway.rs`.
+#![forbid(unsafe_code)]
+
+mod echo;
+mod events;
+mod gateway;
+mod io;
+mod ping;
+mod translate;
+
+pub use events::EVENTS;
+pub use gateway::Gateway;
+pub use io::{Action, HostRoute, Input};
+pub use ping::{Ping, PingEvent, PingId, PingRefused};

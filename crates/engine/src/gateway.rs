@@ -1,0 +1,372 @@
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use base::{Buffer, Event, Instant, Now, Random};
+use dataplane::{Control, Dataplane, Exception, Outer, SaId, SaParameters};
+use ike::{ChildId, ChildSa, Endpoint, Path, TunnelId};
+use objects::Snapshot;
+
+use crate::ping::{Ping, PingEvent, PingId, PingRefused, Pings};
+use crate::{Action, HostRoute, Input, events, translate};
+
+/// The UDP port on which ESP may travel and IKE messages carry a marker (RFC 3948 section 2).
+const NAT_T_PORT: u16 = 4500;
+/// Four zero bytes where an ESP packet would have its SPI (RFC 3948 section 2.2).
+const NON_ESP_MARKER: [u8; 4] = [0; 4];
+/// The whole of a NAT keep-alive (RFC 3948 section 2.3).
+const KEEP_ALIVE: [u8; 1] = [0xff];
+
+/// A gateway without a socket, clock or thread. The same seed, configuration and inputs give the same actions.
+#[derive(Debug)]
+pub struct Gateway {
+    snapshot: Arc<Snapshot>,
+    ike: Endpoint,
+    data: Dataplane,
+    pings: Pings,
+    routes: Option<Vec<HostRoute>>,
+    routes_changed: bool,
+    going_down: bool,
+    ike_out: Vec<ike::Output>,
+    ike_spare: Vec<ike::Output>,
+    data_out: Vec<dataplane::Output>,
+    data_spare: Vec<dataplane::Output>,
+}
+
+/// The packet path as IKE sees it.
+struct Seen<'a>(&'a Dataplane);
+
+impl ike::Traffic for Seen<'_> {
+    fn usage(&self, child: ChildId) -> ike::Usage {
+        let seen = self.0.usage(SaId(child.0)).unwrap_or_default();
+        ike::Usage {
+            packets_in: seen.packets_in,
+            bytes_in: seen.bytes_in,
+            packets_out: seen.packets_out,
+            bytes_out: seen.bytes_out,
+            last_in: seen.last_in,
+            last_out: seen.last_out,
+        }
+    }
+}
+
+impl Gateway {
+    /// A gateway at rest with a configuration; it starts at its first step. `seed` decides every SPI, nonce and key.
+    pub fn new(seed: [u8; 32], now: Now, snapshot: Arc<Snapshot>) -> Self {
+        let mut random = Random::from_seed(seed);
+        let policy = Arc::new(translate::policy(&snapshot));
+        let mut gateway = Self {
+            snapshot: Arc::clone(&snapshot),
+            ike: Endpoint::new(random.fork()),
+            data: Dataplane::new(policy),
+            pings: Pings::new(random.fork()),
+            routes: None,
+            routes_changed: true,
+            going_down: false,
+            ike_out: Vec::new(),
+            ike_spare: Vec::new(),
+            data_out: Vec::new(),
+            data_spare: Vec::new(),
+        };
+        gateway.ike.configure(now.mono, translate::ike_config(&snapshot), &mut gateway.ike_out);
+        gateway
+    }
+
+    /// Takes one input and appends what it wants done to `out`.
+    pub fn step(&mut self, now: Now, input: Input, out: &mut Vec<Action>) {
+        let mono = now.mono;
+        match input {
+            Input::Plain(packet) => self.data.plain(mono, packet, &mut self.data_out),
+            Input::Datagram { local, remote, ds, payload } => self.datagram(mono, local, remote, ds, payload),
+            Input::Esp { local, remote, ds, payload } => {
+                let outer =
+                    Outer { local: SocketAddr::new(local, 0), remote: SocketAddr::new(remote, 0), udp: false };
+                self.data.esp(mono, outer, ds, payload, &mut self.data_out);
+            }
+            Input::Activate(snapshot) => self.activate(mono, snapshot, out),
+            Input::Deadline => {}
+            Input::ShutDown => self.shut_down(mono, out),
+        }
+        self.expire(mono);
+        self.settle(mono, out);
+        if self.routes_changed {
+            self.publish_routes(out);
+        }
+        if self.going_down && self.ike.is_quiet() {
+            self.going_down = false;
+            out.push(Action::Down);
+        }
+    }
+
+    /// When the gateway wants its next [`Input::Deadline`], and what for.
+    pub fn next_deadline(&self) -> Option<(Instant, &'static str)> {
+        let data = self.data.next_deadline().map(|at| (at, "packet path"));
+        let ping = self.pings.next_deadline().map(|at| (at, "ping"));
+        [self.ike.next_deadline(), data, ping].into_iter().flatten().min()
+    }
+
+    /// The configuration in use.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// The IKE side, to look at.
+    pub fn ike(&self) -> &Endpoint {
+        &self.ike
+    }
+
+    /// The packet path, to look at.
+    pub fn data(&self) -> &Dataplane {
+        &self.data
+    }
+
+    /// What has passed through a pair of child SAs.
+    pub fn usage(&self, child: ChildId) -> ike::Usage {
+        ike::Traffic::usage(&Seen(&self.data), child)
+    }
+
+    /// Sets up IKE and child SAs of a tunnel at the operator's wish, one child for every pair of its networks.
+    pub fn connect(&mut self, now: Now, tunnel: TunnelId, out: &mut Vec<Action>) {
+        self.ike.acquire(now.mono, tunnel, None, &mut self.ike_out);
+        self.settle(now.mono, out);
+    }
+
+    /// Deletes IKE SAs and all they carry at the operator's wish, at the peers too. Returns how many.
+    pub fn delete(&mut self, now: Now, which: ike::Which, out: &mut Vec<Action>) -> usize {
+        let count = self.ike.delete(now.mono, which, &mut self.ike_out);
+        self.settle(now.mono, out);
+        count
+    }
+
+    /// Forgets the connections that `which` says yes to. Returns how many.
+    pub fn close_connections(&mut self, which: impl Fn(&dataplane::ConnectionStatus) -> bool) -> usize {
+        self.data.close_connections(which)
+    }
+
+    /// Begins to ping a host through its tunnel. What becomes of it is told by [`ping_events`](Self::ping_events).
+    pub fn ping(&mut self, now: Now, ping: Ping, out: &mut Vec<Action>) -> Result<PingId, PingRefused> {
+        let source = self.ping_source(&ping)?;
+        let id = self.pings.begin(now.mono, ping, source);
+        self.expire(now.mono);
+        self.settle(now.mono, out);
+        Ok(id)
+    }
+
+    /// Ends a ping early; its last event tells the result so far.
+    pub fn stop_ping(&mut self, id: PingId) {
+        self.pings.stop(id);
+    }
+
+    /// Takes what has become of pings since the last call.
+    pub fn ping_events(&mut self) -> Vec<(PingId, PingEvent)> {
+        self.pings.take_events()
+    }
+
+    /// An empty packet buffer, used ones first.
+    pub fn buffer(&mut self) -> Buffer {
+        self.data.buffer()
+    }
+
+    /// Gives a buffer back once the shell has sent it.
+    pub fn recycle(&mut self, buffer: Buffer) {
+        self.data.recycle(buffer);
+    }
+
+    fn datagram(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr, ds: u8, mut payload: Buffer) {
+        if local.port() != NAT_T_PORT {
+            let path = Path { local, remote };
+            self.ike.receive(now, path, payload.bytes(), &Seen(&self.data), &mut self.ike_out);
+            self.data.recycle(payload);
+        } else if payload.bytes() == KEEP_ALIVE {
+            self.data.recycle(payload);
+        } else if payload.bytes().starts_with(&NON_ESP_MARKER) {
+            payload.strip(NON_ESP_MARKER.len());
+            let path = Path { local, remote };
+            self.ike.receive(now, path, payload.bytes(), &Seen(&self.data), &mut self.ike_out);
+            self.data.recycle(payload);
+        } else {
+            self.data.esp(now, Outer { local, remote, udp: true }, ds, payload, &mut self.data_out);
+        }
+    }
+
+    /// Everything whose time has come.
+    fn expire(&mut self, now: Instant) {
+        if self.ike.next_deadline().is_some_and(|(at, _)| at <= now) {
+            self.ike.expire(now, &Seen(&self.data), &mut self.ike_out);
+        }
+        if self.data.next_deadline().is_some_and(|at| at <= now) {
+            self.data.expire(now, &mut self.data_out);
+        }
+        while let Some(packet) = self.pings.next_packet(now) {
+            self.data.originate(now, packet, &mut self.data_out);
+        }
+    }
+
+    /// Carries outputs between the two sides until both have nothing more to say.
+    fn settle(&mut self, now: Instant, out: &mut Vec<Action>) {
+        while !self.data_out.is_empty() || !self.ike_out.is_empty() {
+            let mut batch = std::mem::replace(&mut self.data_out, std::mem::take(&mut self.data_spare));
+            for output in batch.drain(..) {
+                self.data_output(now, output, out);
+            }
+            self.data_spare = batch;
+            let mut batch = std::mem::replace(&mut self.ike_out, std::mem::take(&mut self.ike_spare));
+            for output in batch.drain(..) {
+                self.ike_output(now, output, out);
+            }
+            self.ike_spare = batch;
+        }
+    }
+
+    fn data_output(&mut self, now: Instant, output: dataplane::Output, out: &mut Vec<Action>) {
+        match output {
+            dataplane::Output::Plain { packet, .. } => out.push(Action::Plain(packet)),
+            dataplane::Output::Local { packet, .. } => {
+                if self.pings.receive(now, packet.bytes()) {
+                    self.data.recycle(packet);
+                } else {
+                    out.push(Action::Plain(packet));
+                }
+            }
+            dataplane::Output::Outer { outer: Outer { local, remote, udp: true }, ds, packet } => {
+                out.push(Action::Datagram { local, remote, ds, payload: packet });
+            }
+            dataplane::Output::Outer { outer: Outer { local, remote, udp: false }, ds, packet } => {
+                out.push(Action::Esp { local: local.ip(), remote: remote.ip(), ds, payload: packet });
+            }
+            dataplane::Output::Exception(exception) => self.exception(now, exception),
+            dataplane::Output::Log(record) => out.push(Action::Log(record)),
+        }
+    }
+
+    fn exception(&mut self, now: Instant, exception: Exception) {
+        let out = &mut self.ike_out;
+        match exception {
+            Exception::Acquire { tunnel, source, destination, protocol } => {
+                let trigger = ike::Trigger { source, destination, protocol };
+                self.ike.acquire(now, TunnelId(tunnel.0), Some(trigger), out);
+            }
+            Exception::SoftLimit(sa) => self.ike.soft_limit(now, ChildId(sa.0), out),
+            Exception::HardLimit(sa) => self.ike.hard_limit(now, ChildId(sa.0), out),
+            Exception::UnknownSpi { remote, .. } => self.ike.unknown_spi(now, remote.ip(), out),
+            Exception::Moved { sa, remote } => self.ike.peer_moved(now, ChildId(sa.0), remote, out),
+        }
+    }
+
+    fn ike_output(&mut self, now: Instant, output: ike::Output, out: &mut Vec<Action>) {
+        match output {
+            ike::Output::Send { path, ds, message } => {
+                let mut payload = self.data.buffer();
+                payload.extend(&message);
+                if path.local.port() == NAT_T_PORT {
+                    payload.prepend(NON_ESP_MARKER.len()).copy_from_slice(&NON_ESP_MARKER);
+                }
+                out.push(Action::Datagram { local: path.local, remote: path.remote, ds, payload });
+            }
+            ike::Output::KeepAlive { path } => {
+                let mut payload = self.data.buffer();
+                payload.extend(&KEEP_ALIVE);
+                out.push(Action::Datagram { local: path.local, remote: path.remote, ds: 0, payload });
+            }
+            ike::Output::Install(sa) => self.install(now, &sa, out),
+            ike::Output::StopSending(id) => self.control(now, Control::StopSending(SaId(id.0))),
+            ike::Output::Remove(id) => self.control(now, Control::Remove(SaId(id.0))),
+            ike::Output::Move { children, path, udp_encapsulated } => {
+                for id in children {
+                    self.control(now, Control::Move(SaId(id.0), outer(path, udp_encapsulated)));
+                }
+            }
+            ike::Output::Failed { tunnel } => {
+                self.control(now, Control::Abandon(dataplane::InterfaceId(tunnel.0)));
+            }
+            ike::Output::Log(record) => out.push(Action::Log(record)),
+        }
+    }
+
+    /// Only installing can fail; see [`Self::install`].
+    fn control(&mut self, now: Instant, control: Control<'_>) {
+        let _ = self.data.control(now, control, &mut self.data_out);
+    }
+
+    fn install(&mut self, now: Instant, sa: &ChildSa, out: &mut Vec<Action>) {
+        let tunnel = self.snapshot.tunnel_by_id(objects::TunnelId(sa.tunnel.0));
+        let parameters = SaParameters {
+            id: SaId(sa.id.0),
+            tunnel: dataplane::InterfaceId(sa.tunnel.0),
+            spi_in: sa.spi_in,
+            spi_out: sa.spi_out,
+            encryption: sa.encryption,
+            integrity: sa.integrity,
+            encryption_key_in: sa.encryption_key_in.expose(),
+            integrity_key_in: sa.integrity_key_in.expose(),
+            encryption_key_out: sa.encryption_key_out.expose(),
+            integrity_key_out: sa.integrity_key_out.expose(),
+            esn: sa.esn,
+            replay_window: tunnel.map_or(64, |tunnel| tunnel.replay_window),
+            local: &sa.local,
+            remote: &sa.remote,
+            outer: outer(sa.path, sa.udp_encapsulated),
+            outbound_now: sa.outbound_now,
+            replaces: sa.replaces.map(|id| SaId(id.0)),
+            soft_bytes: sa.soft_bytes,
+            hard_bytes: sa.hard_bytes,
+        };
+        if let Err(error) = self.data.control(now, Control::Install(parameters), &mut self.data_out) {
+            let event = events::SaNotInstalled {
+                tunnel: tunnel.map_or_else(|| "-".to_owned(), |tunnel| tunnel.name.clone()),
+                spi_in: format!("0x{:08x}", sa.spi_in),
+                reason: error.to_string(),
+            };
+            out.push(Action::Log(event.record()));
+        }
+    }
+
+    fn activate(&mut self, now: Instant, snapshot: Arc<Snapshot>, out: &mut Vec<Action>) {
+        let event = events::ConfigurationActivated {
+            tunnels: snapshot.tunnels.len(),
+            policies: snapshot.policies.len(),
+            routes: snapshot.routes.len(),
+        };
+        out.push(Action::Log(event.record()));
+        self.control(now, Control::Replace(Arc::new(translate::policy(&snapshot))));
+        self.ike.configure(now, translate::ike_config(&snapshot), &mut self.ike_out);
+        self.snapshot = snapshot;
+        self.routes_changed = true;
+    }
+
+    fn shut_down(&mut self, now: Instant, out: &mut Vec<Action>) {
+        let event = events::ShutdownBegun { ike_sas: self.ike.ike_sas(now).len() };
+        out.push(Action::Log(event.record()));
+        self.ike.shut_down(now, &mut self.ike_out);
+        self.going_down = true;
+    }
+
+    /// Tells the shell the routes it must have, at the first step and after every change.
+    fn publish_routes(&mut self, out: &mut Vec<Action>) {
+        self.routes_changed = false;
+        let routes = translate::host_routes(&self.snapshot);
+        if self.routes.as_ref() != Some(&routes) {
+            self.routes = Some(routes.clone());
+            out.push(Action::Routes(routes));
+        }
+    }
+
+    fn ping_source(&self, ping: &Ping) -> Result<IpAddr, PingRefused> {
+        let route = self.data.lookup(ping.destination).ok_or(PingRefused::NoRoute)?;
+        let interface = self
+            .snapshot
+            .interface_by_id(objects::InterfaceId(route.interface.0))
+            .ok_or(PingRefused::NoRoute)?;
+        match interface.kind {
+            objects::InterfaceKind::Core => Err(PingRefused::OwnAddress),
+            objects::InterfaceKind::Ethernet { .. } => Err(PingRefused::KernelOwned(interface.name.clone())),
+            objects::InterfaceKind::Tunnel(id) => ping
+                .source
+                .or_else(|| self.snapshot.tunnel_by_id(id).and_then(|tunnel| tunnel.originator))
+                .ok_or_else(|| PingRefused::NoOriginator(interface.name.clone())),
+        }
+    }
+}
+
+fn outer(path: Path, udp: bool) -> Outer {
+    Outer { local: path.local, remote: path.remote, udp }
+}

@@ -1,0 +1,202 @@
+//! From the edited configuration to the one in use and the one confirmed, and back when nobody confirms.
+
+use std::sync::Arc;
+
+use base::{Event, Instant, Now};
+use objects::{HostInterface, Snapshot};
+use schema::Problem;
+
+use crate::commands::Outcome;
+use crate::device::{Device, problems_text};
+use crate::session::Running;
+use crate::{Action, ClientId, events};
+
+/// Where a configuration stands between being activated and being confirmed.
+#[derive(Debug)]
+pub(crate) struct Activation {
+    /// What comes back.
+    confirmed: Arc<Snapshot>,
+    /// When it comes back; `None`: what is in use is confirmed.
+    until: Option<Instant>,
+    /// The commit that is being stored.
+    storing: Option<Storing>,
+    last_ticket: u64,
+}
+
+#[derive(Debug)]
+struct Storing {
+    ticket: u64,
+    client: ClientId,
+    bytes: usize,
+}
+
+impl Activation {
+    pub(crate) fn new(confirmed: Arc<Snapshot>) -> Self {
+        Self { confirmed, until: None, storing: None, last_ticket: 0 }
+    }
+
+    /// When the configuration in use goes back. Not while it is being stored: the store's answer decides then.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.until.filter(|_| self.storing.is_none())
+    }
+}
+
+impl Device {
+    /// `activate`.
+    pub(crate) fn activate(&mut self, now: Now, out: &mut Vec<Action>) -> Outcome {
+        if self.activation.storing.is_some() {
+            return Outcome::failed("A commit is being stored; try again in a moment.\n");
+        }
+        let problems = self.workspace.check();
+        let compiled = objects::compile(&self.workspace.candidate, &self.interfaces);
+        let (snapshot, warnings) = match compiled {
+            Ok(compiled) if !problems.iter().any(Problem::is_error) => compiled,
+            Ok((_, more)) | Err(more) => {
+                let all: Vec<Problem> = merged(problems, more);
+                let count = all.iter().filter(|problem| problem.is_error()).count();
+                let text = problems_text(&all).unwrap_or_default();
+                let plural = if count == 1 { "" } else { "s" };
+                return Outcome::failed(format!("{text}{count} error{plural}: nothing was activated.\n"));
+            }
+        };
+        let text = problems_text(&merged(problems, warnings)).unwrap_or_default();
+        if !self.workspace.is_changed() && self.activation.until.is_none() {
+            return Outcome::ok(format!("{text}There are no changes to activate.\n"));
+        }
+        let timeout = snapshot.settings.validation_timeout;
+        self.workspace.activate();
+        self.step_gateway(now, engine::Input::Activate(Arc::new(snapshot)), out);
+        self.activation.until = Some(now.mono + timeout);
+        Outcome::ok(format!(
+            "{text}The configuration is active. Type 'commit' within {} seconds to keep it; otherwise the one before comes \
+             back.\n",
+            timeout.as_secs()
+        ))
+    }
+
+    /// `commit`: answers when the store has answered.
+    pub(crate) fn commit(&mut self, client: ClientId, out: &mut Vec<Action>) -> Result<Outcome, Running> {
+        if self.activation.storing.is_some() {
+            return Ok(Outcome::failed("Another commit is being stored; try again in a moment.\n"));
+        }
+        if self.activation.until.is_none() {
+            let text = if self.workspace.is_changed() {
+                "There are changes, but they are not active yet: 'activate' first, then 'commit'.\n"
+            } else {
+                "There is nothing to commit: the configuration in use is the one that was confirmed last.\n"
+            };
+            return Ok(Outcome::failed(text));
+        }
+        let text = schema::text(self.workspace.active());
+        self.activation.last_ticket += 1;
+        let ticket = self.activation.last_ticket;
+        self.activation.storing = Some(Storing { ticket, client, bytes: text.len() });
+        out.push(Action::Store { ticket, text });
+        Err(Running::Commit)
+    }
+
+    /// The store's answer.
+    pub(crate) fn stored(&mut self, now: Now, ticket: u64, result: Result<(), String>, out: &mut Vec<Action>) {
+        let Some(Storing { client, bytes, .. }) = self.activation.storing.take_if(|storing| storing.ticket == ticket)
+        else {
+            return;
+        };
+        let (text, success) = match result {
+            Ok(()) => {
+                self.workspace.commit();
+                self.activation.confirmed = Arc::clone(self.gateway.snapshot());
+                self.activation.until = None;
+                self.log(&events::ConfigurationCommitted { bytes }, out);
+                ("The configuration is confirmed and stored.\n".to_owned(), true)
+            }
+            Err(reason) => {
+                let left = self.activation.until.map_or(0, |until| until.since(now.mono).as_secs());
+                self.log(&events::ConfigurationNotStored { reason: reason.clone() }, out);
+                let text = format!(
+                    "The configuration could not be stored: {reason}.\nIt is not confirmed; the one before comes back in \
+                     {left} seconds unless a 'commit' succeeds.\n"
+                );
+                (text, false)
+            }
+        };
+        if let Some(session) = self.sessions.get_mut(&client) {
+            session.running = None;
+            session.failed |= !success;
+            out.push(Action::Reply { client, text, done: None });
+            self.pump(now, client, out);
+        }
+    }
+
+    /// `cancel`.
+    pub(crate) fn cancel(&mut self, now: Now, out: &mut Vec<Action>) -> Outcome {
+        if self.activation.storing.is_some() {
+            return Outcome::failed("A commit is being stored already.\n");
+        }
+        if self.activation.until.is_none() {
+            return Outcome::failed("There is nothing to cancel: the configuration in use is confirmed.\n");
+        }
+        self.revert(now, "cancelled", out);
+        Outcome::ok("The configuration confirmed last is active again. The edits are still there: see 'show -changes'.\n")
+    }
+
+    /// Goes back when nobody confirmed in time.
+    pub(crate) fn expire_activation(&mut self, now: Now, out: &mut Vec<Action>) {
+        if self.activation.deadline().is_some_and(|until| until <= now.mono) {
+            self.revert(now, "not confirmed in time", out);
+            self.announce(
+                "\nThe configuration was not confirmed in time; the one before is active again. The edits are still \
+                 there: 'activate' and 'commit' again to keep them.\n",
+                out,
+            );
+        }
+    }
+
+    fn revert(&mut self, now: Now, reason: &'static str, out: &mut Vec<Action>) {
+        self.activation.until = None;
+        self.workspace.revert();
+        self.log(&events::ConfigurationReverted { reason }, out);
+        let confirmed = Arc::clone(&self.activation.confirmed);
+        self.step_gateway(now, engine::Input::Activate(confirmed), out);
+    }
+
+    /// The host's interfaces or addresses changed: every configuration is seen against them anew.
+    pub(crate) fn interfaces_changed(&mut self, now: Now, interfaces: Vec<HostInterface>, out: &mut Vec<Action>) {
+        if interfaces == self.interfaces {
+            return;
+        }
+        self.interfaces = interfaces;
+        let interfaces = &self.interfaces;
+        self.workspace.refresh(|tree| objects::set_interfaces(tree, interfaces));
+        match objects::compile(self.workspace.active(), interfaces) {
+            Ok((snapshot, _)) => {
+                let snapshot = Arc::new(snapshot);
+                self.activation.confirmed = match objects::compile(self.workspace.committed(), interfaces) {
+                    Ok((confirmed, _)) => Arc::new(confirmed),
+                    Err(_) => Arc::clone(&self.activation.confirmed),
+                };
+                self.log(&events::InterfacesChanged { interfaces: self.interfaces.len() }, out);
+                if snapshot != *self.gateway.snapshot() {
+                    self.step_gateway(now, engine::Input::Activate(snapshot), out);
+                }
+            }
+            Err(problems) => {
+                let reason = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                self.log(&events::InterfacesDoNotFit { reason }, out);
+            }
+        }
+    }
+
+    fn log(&self, event: &impl Event, out: &mut Vec<Action>) {
+        out.push(Action::Gateway(engine::Action::Log(event.record())));
+    }
+}
+
+/// Both lists, what stands in both only once.
+fn merged(mut problems: Vec<Problem>, more: Vec<Problem>) -> Vec<Problem> {
+    for problem in more {
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    }
+    problems
+}

@@ -1,0 +1,135 @@
+//! `connections`: what passes through the rule set now.
+
+use std::net::IpAddr;
+
+use base::Now;
+use dataplane::ConnectionStatus;
+
+use super::{Arguments, Outcome};
+use crate::table::Table;
+
+pub(super) fn run(now: Now, gateway: &mut engine::Gateway, arguments: &Arguments<'_>) -> Outcome {
+    let filter = match Filter::read(gateway, arguments) {
+        Ok(filter) => filter,
+        Err(text) => return Outcome::failed(text),
+    };
+    if arguments.has("close") {
+        if filter.is_empty() && !arguments.has("all") {
+            return Outcome::failed("Which connections? Give a filter such as -srcip=, or -all for every one.\n");
+        }
+        let count = gateway.close_connections(|connection| filter.fits(connection));
+        return Outcome::ok(format!("{count} connections closed.\n"));
+    }
+    let mut connections: Vec<ConnectionStatus> = gateway.data().connections(now.mono).collect();
+    connections.retain(|connection| filter.fits(connection));
+    let mut text = String::new();
+    if arguments.has("verbose") {
+        let mut table =
+            Table::new(&["State", "Proto", "Source", "Destination", ">Tmout", "Policy", ">Sent", ">Received"]);
+        for c in &connections {
+            table.row([
+                c.state.to_owned(),
+                c.protocol_name.to_owned(),
+                end(&c.source_interface, c.source, c.source_port),
+                end(&c.destination_interface, c.destination, c.destination_port),
+                c.timeout.as_secs().to_string(),
+                c.rule.to_string(),
+                c.bytes_forward.to_string(),
+                c.bytes_back.to_string(),
+            ]);
+        }
+        table.print(arguments.limit(), &mut text);
+    } else {
+        let mut table = Table::new(&["State", "Proto", "Source", "Destination", ">Tmout"]);
+        for c in &connections {
+            table.row([
+                c.state.to_owned(),
+                c.protocol_name.to_owned(),
+                end(&c.source_interface, c.source, c.source_port),
+                end(&c.destination_interface, c.destination, c.destination_port),
+                c.timeout.as_secs().to_string(),
+            ]);
+        }
+        table.print(arguments.limit(), &mut text);
+    }
+    Outcome::ok(text)
+}
+
+fn end(interface: &str, address: IpAddr, port: Option<u16>) -> String {
+    match (port, address) {
+        (Some(port), IpAddr::V6(address)) => format!("{interface}:[{address}]:{port}"),
+        (Some(port), IpAddr::V4(address)) => format!("{interface}:{address}:{port}"),
+        (None, address) => format!("{interface}:{address}"),
+    }
+}
+
+#[derive(Debug, Default)]
+struct Filter {
+    source_interface: Option<String>,
+    destination_interface: Option<String>,
+    protocol: Option<String>,
+    source: Option<IpAddr>,
+    destination: Option<IpAddr>,
+    source_port: Option<u16>,
+    destination_port: Option<u16>,
+}
+
+impl Filter {
+    fn read(gateway: &engine::Gateway, arguments: &Arguments<'_>) -> Result<Self, String> {
+        let interface = |option: &str| match arguments.value(option) {
+            Some(name) if gateway.snapshot().interface(name).is_none() => {
+                Err(format!("-{option}={name}: there is no such interface.\n"))
+            }
+            name => Ok(name.map(str::to_owned)),
+        };
+        fn number<T: std::str::FromStr>(
+            arguments: &Arguments<'_>,
+            option: &str,
+            expected: &str,
+        ) -> Result<Option<T>, String> {
+            let Some(text) = arguments.value(option) else { return Ok(None) };
+            text.parse().map(Some).map_err(|_| format!("-{option}={text}: expected {expected}.\n"))
+        }
+        const PORT: &str = "a port from 0 to 65535";
+        const ADDRESS: &str = "an IP address";
+        let protocol = arguments.value("protocol").map(str::to_owned);
+        if let Some(name) = protocol.as_deref().filter(|name| !is_protocol(name)) {
+            return Err(format!("-protocol={name}: expected TCP, UDP, PING or RAWIP.\n"));
+        }
+        Ok(Self {
+            source_interface: interface("srciface")?,
+            destination_interface: interface("destiface")?,
+            protocol,
+            source: number(arguments, "srcip", ADDRESS)?,
+            destination: number(arguments, "destip", ADDRESS)?,
+            source_port: number(arguments, "srcport", PORT)?,
+            destination_port: number(arguments, "destport", PORT)?,
+        })
+    }
+
+    fn is_empty(&self) -> bool {
+        let Self { source_interface, destination_interface, protocol, source, destination, .. } = self;
+        source_interface.is_none()
+            && destination_interface.is_none()
+            && protocol.is_none()
+            && source.is_none()
+            && destination.is_none()
+            && self.source_port.is_none()
+            && self.destination_port.is_none()
+    }
+
+    fn fits(&self, c: &ConnectionStatus) -> bool {
+        let same = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w.eq_ignore_ascii_case(is));
+        same(&self.source_interface, &c.source_interface)
+            && same(&self.destination_interface, &c.destination_interface)
+            && same(&self.protocol, c.protocol_name)
+            && self.source.is_none_or(|address| address == c.source)
+            && self.destination.is_none_or(|address| address == c.destination)
+            && self.source_port.is_none_or(|port| c.source_port == Some(port))
+            && self.destination_port.is_none_or(|port| c.destination_port == Some(port))
+    }
+}
+
+fn is_protocol(name: &str) -> bool {
+    ["TCP", "UDP", "PING", "RAWIP"].iter().any(|known| known.eq_ignore_ascii_case(name))
+}

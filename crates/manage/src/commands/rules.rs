@@ -1,0 +1,75 @@
+//! `rules`: the IP rule set, in use.
+
+use std::fmt::Write;
+
+use objects::{Action, IcmpTypes, Interfaces, ServiceMatch, Snapshot};
+
+use super::{Arguments, Outcome, list};
+use crate::table::Table;
+
+pub(super) fn run(gateway: &engine::Gateway, arguments: &Arguments<'_>) -> Outcome {
+    let snapshot = gateway.snapshot();
+    let mut text = String::from("Contents of ruleset main; default action is DROP\n\n");
+    let mut table = Table::new(&[">#", "Name", "Action", "Source", "Destination", "Service"]);
+    for policy in &snapshot.policies {
+        let source = interfaces(snapshot, &policy.source_interface);
+        let destination = interfaces(snapshot, &policy.destination_interface);
+        table.row([
+            policy.index.to_string(),
+            policy.name.clone(),
+            match policy.action {
+                Action::Allow => "Allow",
+                Action::Drop => "Drop",
+                Action::Reject => "Reject",
+            }
+            .to_owned(),
+            format!("{source}:{}", list(&policy.source_network)),
+            format!("{destination}:{}", list(&policy.destination_network)),
+            policy.service.name.clone(),
+        ]);
+    }
+    table.print(arguments.limit(), &mut text);
+    if arguments.has("verbose") {
+        text.push('\n');
+        for policy in &snapshot.policies {
+            let matches: Vec<String> = policy.service.matches.iter().map(service).collect();
+            let log = policy.log.map_or_else(|| "not logged".to_owned(), |severity| format!("logged as {severity}"));
+            let _ = writeln!(text, "{:>3} {}: {}; {log}", policy.index, policy.service.name, matches.join("; "));
+        }
+    }
+    Outcome::ok(text)
+}
+
+fn interfaces(snapshot: &Snapshot, set: &Interfaces) -> String {
+    match set {
+        Interfaces::Any => "any".to_owned(),
+        Interfaces::Only(ids) => {
+            let names = ids.iter().map(|id| snapshot.interface_by_id(*id).map_or("?", |i| i.name.as_str()));
+            names.collect::<Vec<_>>().join(",")
+        }
+    }
+}
+
+fn service(kind: &ServiceMatch) -> String {
+    let ports = |pairs: &[(u16, u16)]| {
+        let each = pairs.iter().map(|(first, last)| match (first, last) {
+            (0, u16::MAX) => "any".to_owned(),
+            (first, last) if first == last => first.to_string(),
+            (first, last) => format!("{first}-{last}"),
+        });
+        each.collect::<Vec<_>>().join(",")
+    };
+    let types = |types: &IcmpTypes| match types {
+        IcmpTypes::All => "every type".to_owned(),
+        IcmpTypes::Only(types) => format!("types {}", list(types)),
+    };
+    match kind {
+        ServiceMatch::Tcp { source, destination } => format!("TCP {} -> {}", ports(source), ports(destination)),
+        ServiceMatch::Udp { source, destination } => format!("UDP {} -> {}", ports(source), ports(destination)),
+        ServiceMatch::Icmp(kinds) => format!("ICMP {}", types(kinds)),
+        ServiceMatch::Icmpv6(kinds) => format!("ICMPv6 {}", types(kinds)),
+        ServiceMatch::Protocol(0, 255) => "all IP traffic".to_owned(),
+        ServiceMatch::Protocol(first, last) if first == last => format!("IP protocol {first}"),
+        ServiceMatch::Protocol(first, last) => format!("IP protocols {first}-{last}"),
+    }
+}

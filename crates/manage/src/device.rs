@@ -1,0 +1,398 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base::{Buffer, Instant, Now, Random};
+use engine::{Gateway, PingId};
+use objects::HostInterface;
+use schema::complete::{Argument, CommandInfo};
+use schema::lex::Command;
+use schema::{Problem, Workspace};
+
+use crate::activation::Activation;
+use crate::commands::{self, OPERATIONS, Outcome, Ran, show_ping};
+use crate::session::{QUEUE_MAX, Running, Session};
+use crate::{Action, ClientId, Done, Input, pskgen};
+
+/// The device's name, as prompts show it.
+const NAME: &str = "Device";
+/// Operators at the same time; the shell bounds its connections too.
+const SESSIONS_MAX: usize = 64;
+
+/// The commands about the configuration as a whole.
+const CONFIGURATION: &[CommandInfo] = &[
+    CommandInfo {
+        name: "activate",
+        usage: "activate",
+        help: "Checks the edited configuration and uses it; 'commit' must follow.",
+        options: &[],
+        argument: Argument::Nothing,
+    },
+    CommandInfo {
+        name: "commit",
+        usage: "commit",
+        help: "Confirms the configuration in use and stores it.",
+        options: &[],
+        argument: Argument::Nothing,
+    },
+    CommandInfo {
+        name: "cancel",
+        usage: "cancel",
+        help: "Goes back at once to the configuration that was confirmed last.",
+        options: &[],
+        argument: Argument::Nothing,
+    },
+    CommandInfo {
+        name: "pskgen",
+        usage: "pskgen <Name> [-comments=<text>] [-size={64|128|256|512|1024|2048|4096}]",
+        help: "Makes a PSK object with a random key, or gives the one of that name a new key.",
+        options: &[("comments=", "A comment for the object."), ("size=", "Bits of the key; 64 unless told.")],
+        argument: Argument::Free,
+    },
+    CommandInfo {
+        name: "help",
+        usage: "help [<command>|<type>]",
+        help: "Explains a command or an object type, or lists them.",
+        options: &[],
+        argument: Argument::Topic,
+    },
+];
+
+/// Every command there is, for help, completion and the reference manual.
+pub static COMMANDS: std::sync::LazyLock<Vec<CommandInfo>> = std::sync::LazyLock::new(|| {
+    let mut all: Vec<CommandInfo> =
+        [schema::complete::CONFIGURATION, CONFIGURATION, OPERATIONS].into_iter().flatten().copied().collect();
+    all.sort_by_key(|command| command.name);
+    all
+});
+
+/// A gateway with its configuration and its operators.
+#[derive(Debug)]
+pub struct Device {
+    pub(crate) gateway: Gateway,
+    pub(crate) workspace: Workspace,
+    pub(crate) interfaces: Vec<HostInterface>,
+    pub(crate) activation: Activation,
+    pub(crate) sessions: BTreeMap<ClientId, Session>,
+    random: Random,
+    actions: Vec<engine::Action>,
+}
+
+impl Device {
+    /// A device with the configuration `text`, not started before its first step; hands back warnings with it. Refuses a
+    /// configuration with errors and hands back every problem. `seed` decides every secret the gateway will draw.
+    pub fn new(
+        seed: [u8; 32],
+        now: Now,
+        interfaces: Vec<HostInterface>,
+        text: &str,
+    ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        let mut random = Random::from_seed(seed);
+        let (tree, mut problems) = objects::load(text, &interfaces);
+        let compiled = objects::compile(&tree, &interfaces);
+        let snapshot = match compiled {
+            Ok((snapshot, warnings)) => {
+                problems.extend(warnings);
+                Arc::new(snapshot)
+            }
+            Err(errors) => {
+                problems.extend(errors);
+                return Err(tidy(problems));
+            }
+        };
+        let problems = tidy(problems);
+        if problems.iter().any(Problem::is_error) {
+            return Err(problems);
+        }
+        let mut gateway_seed = [0; 32];
+        random.fill(&mut gateway_seed);
+        let device = Self {
+            gateway: Gateway::new(gateway_seed, now, Arc::clone(&snapshot)),
+            workspace: Workspace::new(tree),
+            interfaces,
+            activation: Activation::new(snapshot),
+            sessions: BTreeMap::new(),
+            random,
+            actions: Vec::new(),
+        };
+        Ok((device, problems))
+    }
+
+    /// Takes one input and appends what it wants done to `out`.
+    pub fn step(&mut self, now: Now, input: Input, out: &mut Vec<Action>) {
+        match input {
+            Input::Gateway(input) => self.gateway.step(now, input, &mut self.actions),
+            Input::Line { client, line } => self.line(now, client, &line, out),
+            Input::Complete { client, line, cursor } => self.complete(client, &line, cursor, out),
+            Input::Interrupt(client) => self.interrupt(client),
+            Input::Closed(client) => {
+                self.interrupt(client);
+                self.sessions.remove(&client);
+            }
+            Input::Stored { ticket, result } => self.stored(now, ticket, result, out),
+            Input::Interfaces(interfaces) => self.interfaces_changed(now, interfaces, out),
+        }
+        self.expire_activation(now, out);
+        self.tell_pings(now, out);
+        self.flush(out);
+    }
+
+    /// When the device wants its next [`engine::Input::Deadline`], and what for.
+    pub fn next_deadline(&self) -> Option<(Instant, &'static str)> {
+        let activation = self.activation.deadline().map(|at| (at, "configuration not confirmed"));
+        [self.gateway.next_deadline(), activation].into_iter().flatten().min()
+    }
+
+    /// The gateway, to look at.
+    pub fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// The prompt of a session.
+    pub fn prompt(&self, client: ClientId) -> String {
+        let context = self.sessions.get(&client).map(|session| session.context).unwrap_or_default();
+        format!("{} ", context.prompt(NAME, &self.workspace.candidate))
+    }
+
+    /// An empty packet buffer, used ones first.
+    pub fn buffer(&mut self) -> Buffer {
+        self.gateway.buffer()
+    }
+
+    /// Gives a packet buffer back once the shell has sent it.
+    pub fn recycle(&mut self, buffer: Buffer) {
+        self.gateway.recycle(buffer);
+    }
+
+    /// Hands on what the gateway wants done.
+    pub(crate) fn flush(&mut self, out: &mut Vec<Action>) {
+        out.extend(self.actions.drain(..).map(Action::Gateway));
+    }
+
+    /// Steps the gateway for the device's own purposes.
+    pub(crate) fn step_gateway(&mut self, now: Now, input: engine::Input, out: &mut Vec<Action>) {
+        self.gateway.step(now, input, &mut self.actions);
+        self.flush(out);
+    }
+
+    /// Says something to everybody who has a session, outside of any command.
+    pub(crate) fn announce(&self, text: &str, out: &mut Vec<Action>) {
+        out.extend(self.sessions.keys().map(|client| Action::Reply {
+            client: *client,
+            text: text.to_owned(),
+            done: None,
+        }));
+    }
+
+    fn line(&mut self, now: Now, client: ClientId, line: &str, out: &mut Vec<Action>) {
+        if !self.sessions.contains_key(&client) && self.sessions.len() >= SESSIONS_MAX {
+            let text = format!("Refused: {SESSIONS_MAX} sessions are open already; close one of them.\n");
+            let done = Done { success: false, prompt: self.prompt(client) };
+            out.push(Action::Reply { client, text, done: Some(done) });
+            return;
+        }
+        let session = self.sessions.entry(client).or_default();
+        let gave_up = line.trim().is_empty() && session.waits_for_properties();
+        if gave_up {
+            session.forget();
+        }
+        let idle = session.queue.is_empty() && session.running.is_none();
+        if idle {
+            session.failed = false;
+        }
+        let room = QUEUE_MAX.saturating_sub(session.queue.len());
+        let commands = schema::lex::commands(line);
+        let left_out = commands.len().saturating_sub(room);
+        session.queue.extend(commands.into_iter().take(room));
+        if left_out > 0 {
+            session.failed = true;
+            let text = format!("{left_out} commands were left out: at most {QUEUE_MAX} may wait.\n");
+            out.push(Action::Reply { client, text, done: None });
+        }
+        if gave_up {
+            let text = "The command above was given up; nothing was added.\n".to_owned();
+            out.push(Action::Reply { client, text, done: None });
+        }
+        if idle {
+            self.pump(now, client, out);
+        }
+    }
+
+    /// Runs what a session's queue holds until a command goes on or nothing is left, and then tells that it is done.
+    pub(crate) fn pump(&mut self, now: Now, client: ClientId, out: &mut Vec<Action>) {
+        let mut text = String::new();
+        while let Some(command) = self.sessions.get_mut(&client).and_then(|session| session.queue.pop_front()) {
+            let ran = self.command(now, client, command, out);
+            self.flush(out);
+            let Some(session) = self.sessions.get_mut(&client) else { return };
+            match ran {
+                Ok(outcome) => {
+                    text.push_str(&outcome.text);
+                    session.failed |= !outcome.success;
+                }
+                Err(running) => {
+                    session.running = Some(running);
+                    if !text.is_empty() {
+                        out.push(Action::Reply { client, text, done: None });
+                    }
+                    return;
+                }
+            }
+        }
+        let failed = self.sessions.get(&client).is_some_and(|session| session.failed);
+        let done = Some(Done { success: !failed, prompt: self.prompt(client) });
+        out.push(Action::Reply { client, text, done });
+    }
+
+    /// Runs one command; `Err` when it goes on.
+    fn command(
+        &mut self,
+        now: Now,
+        client: ClientId,
+        command: Command,
+        out: &mut Vec<Action>,
+    ) -> Result<Outcome, Running> {
+        let continued = self.sessions.get(&client).and_then(|session| session.continued(&command));
+        let command = continued.unwrap_or(command);
+        let Some((verb, _)) = command.words().next() else {
+            return Ok(Outcome::failed(problems_text(&command.problems).unwrap_or_else(|| {
+                "These properties belong to no command: begin with add or set.\n".to_owned()
+            })));
+        };
+        let verb = verb.to_ascii_lowercase();
+        if let Some(outcome) = self.edit(client, &command) {
+            return Ok(outcome);
+        }
+        if let Some(session) = self.sessions.get_mut(&client) {
+            session.forget();
+        }
+        if let Some(text) = problems_text(&command.problems) {
+            return Ok(Outcome::failed(text));
+        }
+        match verb.as_str() {
+            "activate" | "commit" | "cancel" => {
+                if let Some(refused) = takes_nothing(&verb, &command) {
+                    return Ok(refused);
+                }
+                match verb.as_str() {
+                    "activate" => Ok(self.activate(now, out)),
+                    "commit" => self.commit(client, out),
+                    _ => Ok(self.cancel(now, out)),
+                }
+            }
+            "pskgen" => Ok(pskgen::run(&mut self.workspace, &mut self.random, &command)),
+            "help" | "?" => Ok(self.help(&command)),
+            _ => match commands::run(now, &mut self.gateway, &command, &mut self.actions) {
+                Some(Ran::Done(outcome)) => Ok(outcome),
+                Some(Ran::Ping(id, shown)) => Err(Running::Ping(id, shown)),
+                None => Ok(Outcome::failed(unknown_command(&verb))),
+            },
+        }
+    }
+
+    /// A command that edits the configuration; `None` when it is none.
+    fn edit(&mut self, client: ClientId, command: &Command) -> Option<Outcome> {
+        let session = self.sessions.get_mut(&client)?;
+        let reply = schema::execute(&mut self.workspace, &mut session.context, command)?;
+        if reply.incomplete {
+            session.remember(command.clone(), false);
+            let text = problems_text(&reply.problems).unwrap_or_default();
+            return Some(Outcome::failed(format!(
+                "{text}Go on with Property=value, or press Enter on an empty line to give up.\n"
+            )));
+        }
+        session.remember(command.clone(), reply.done);
+        if !reply.done {
+            session.forget();
+        }
+        let text = format!("{}{}", reply.text, problems_text(&reply.problems).unwrap_or_default());
+        Some(Outcome { text, success: reply.done })
+    }
+
+    fn help(&self, command: &Command) -> Outcome {
+        let topic = command.words().nth(1).map(|(word, _)| word);
+        let registry = self.workspace.candidate.registry();
+        match schema::help::help(registry, &COMMANDS, topic) {
+            Some(text) => Outcome::ok(text),
+            None => Outcome::failed(format!(
+                "There is no command or object type {}. 'help' lists them.\n",
+                topic.unwrap_or_default()
+            )),
+        }
+    }
+
+    fn complete(&mut self, client: ClientId, line: &str, cursor: usize, out: &mut Vec<Action>) {
+        let context = self.sessions.get(&client).map(|session| session.context).unwrap_or_default();
+        let found = schema::complete::complete(line, cursor, &self.workspace.candidate, context, &COMMANDS);
+        out.push(Action::Candidates {
+            client,
+            start: found.start,
+            candidates: found.candidates.into_iter().map(|candidate| (candidate.text, candidate.help)).collect(),
+            hint: found.message,
+        });
+    }
+
+    /// Ends what a session runs and forgets what it has queued.
+    fn interrupt(&mut self, client: ClientId) {
+        let Some(session) = self.sessions.get_mut(&client) else { return };
+        session.queue.clear();
+        session.forget();
+        if let Some(Running::Ping(id, _)) = session.running {
+            self.gateway.stop_ping(id);
+        }
+    }
+
+    fn tell_pings(&mut self, now: Now, out: &mut Vec<Action>) {
+        let mut ended: Vec<ClientId> = Vec::new();
+        for (id, event) in self.gateway.ping_events() {
+            let Some((client, session)) = self.sessions.iter_mut().find(|(_, session)| session.pings(id)) else {
+                continue;
+            };
+            let Some(Running::Ping(_, shown)) = &session.running else { continue };
+            let (text, end) = show_ping(shown, &event);
+            out.push(Action::Reply { client: *client, text, done: None });
+            if let Some(answered) = end {
+                session.failed |= !answered;
+                session.running = None;
+                ended.push(*client);
+            }
+        }
+        for client in ended {
+            self.pump(now, client, out);
+        }
+    }
+}
+
+impl Session {
+    fn pings(&self, id: PingId) -> bool {
+        matches!(self.running, Some(Running::Ping(running, _)) if running == id)
+    }
+}
+
+/// Problems in the order of the text, each once.
+fn tidy(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by_key(|problem| problem.position);
+    let mut tidied: Vec<Problem> = Vec::with_capacity(problems.len());
+    for problem in problems {
+        if !tidied.contains(&problem) {
+            tidied.push(problem);
+        }
+    }
+    tidied
+}
+
+/// Problems as the console prints them; `None` when there are none.
+pub(crate) fn problems_text(problems: &[Problem]) -> Option<String> {
+    (!problems.is_empty()).then(|| problems.iter().map(|problem| format!("{problem}\n")).collect())
+}
+
+fn takes_nothing(verb: &str, command: &Command) -> Option<Outcome> {
+    (command.tokens.len() > 1).then(|| Outcome::failed(format!("'{verb}' takes nothing behind it.\n")))
+}
+
+fn unknown_command(verb: &str) -> String {
+    let known = COMMANDS.iter().map(|command| command.name);
+    match schema::nearest(verb, known) {
+        Some(near) => format!("There is no command '{verb}'. Did you mean '{near}'? 'help' lists all commands.\n"),
+        None => format!("There is no command '{verb}'. 'help' lists all commands.\n"),
+    }
+}
