@@ -17,6 +17,7 @@
 )]
 
 mod fragments;
+mod gateway_host;
 mod host;
 mod interface;
 mod kernel;
@@ -25,11 +26,13 @@ mod nat;
 mod packet;
 mod ping;
 mod router;
+mod sites;
 mod stream;
 mod trace;
 mod transfer;
 mod world;
 
+pub use gateway_host::{Candidates, GatewayHost, Reply};
 pub use interface::Interface;
 pub use kernel::Counters;
 pub use link::{Fate, Link, LinkId, Quality, Sighting};
@@ -37,7 +40,8 @@ pub use nat::NatBox;
 pub use packet::{Header, IkeGlance};
 pub use ping::Ping;
 pub use router::Router;
+pub use sites::{BRANCH, HEAD_OFFICE, LanToLan, Plan, Site};
 pub use stream::Stream;
 pub use trace::{Entry, Trace};
 pub use transfer::Transfer;
-pub use world::{NodeId, Seconds, World};
+pub use world::{Answer, NodeId, Seconds, World};

@@ -1,4 +1,7 @@
 //! IP packets as the kernels of this world see them: a header that is read, checked, built and counted down.
+//!
+//! Written apart from `wire` on purpose. What a gateway and its surroundings both read in the same wrong way would never
+//! show; here a header that `wire` writes wrongly is a packet that a simulated kernel drops.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

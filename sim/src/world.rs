@@ -6,6 +6,9 @@ use std::rc::Rc;
 
 use base::{Duration, Instant, Now, Random, Timers, UnixTime};
 
+use manage::{ClientId, Done, Input};
+
+use crate::gateway_host::{Candidates, GatewayHost, Reply};
 use crate::host::Host;
 use crate::interface::Interface;
 use crate::kernel::{Counters, Kernel, Outbox};
@@ -44,10 +47,27 @@ impl Seconds for u64 {
     }
 }
 
+/// The operator that [`World::cli`] speaks as.
+const SCRIPT: ClientId = ClientId(1);
+/// How long a command may take.
+const COMMAND_MAX: Duration = Duration::from_secs(300);
+
+/// What a command said, and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Everything it said.
+    pub text: String,
+    /// It did what it was told.
+    pub success: bool,
+    /// The prompt for the next line.
+    pub prompt: String,
+}
+
 enum Node {
     Host(Box<Host>),
     Router(Box<Router>),
     Nat(Box<NatBox>),
+    Gateway(Box<GatewayHost>),
 }
 
 struct Arrival {
@@ -105,6 +125,14 @@ impl World {
         self.add(name, Node::Nat(Box::new(NatBox::new(name, inside, outside))))
     }
 
+    /// A gateway with its host, which starts at once. `file` names the configuration in messages.
+    pub fn add_gateway(&mut self, name: &str, interfaces: Vec<Interface>, file: &str, text: &str) -> NodeId {
+        let gateway = GatewayHost::new(name, interfaces, file, text, self.random.fork());
+        let node = self.add(name, Node::Gateway(Box::new(gateway)));
+        self.with_gateway(node, |gateway, now, out| gateway.start(now, out));
+        node
+    }
+
     /// Joins two interfaces.
     pub fn join(&mut self, a: (NodeId, &str), b: (NodeId, &str), latency: Duration) -> LinkId {
         let ends = [a, b].map(|(node, interface)| (node, self.kernel(node).interface(interface)));
@@ -138,7 +166,7 @@ impl World {
     pub fn router(&mut self, node: NodeId) -> &mut Router {
         match &mut self.nodes[node.0] {
             Node::Router(router) => router,
-            Node::Host(_) | Node::Nat(_) => panic!("{} is no router", self.names[node.0]),
+            Node::Host(_) | Node::Nat(_) | Node::Gateway(_) => panic!("{} is no router", self.names[node.0]),
         }
     }
 
@@ -146,8 +174,79 @@ impl World {
     pub fn nat(&mut self, node: NodeId) -> &mut NatBox {
         match &mut self.nodes[node.0] {
             Node::Nat(nat) => nat,
-            Node::Host(_) | Node::Router(_) => panic!("{} is no NAT box", self.names[node.0]),
+            Node::Host(_) | Node::Router(_) | Node::Gateway(_) => panic!("{} is no NAT box", self.names[node.0]),
         }
+    }
+
+    /// A gateway and its host.
+    pub fn gateway(&mut self, node: NodeId) -> &mut GatewayHost {
+        match &mut self.nodes[node.0] {
+            Node::Gateway(gateway) => gateway,
+            Node::Host(_) | Node::Router(_) | Node::Nat(_) => panic!("{} is no gateway", self.names[node.0]),
+        }
+    }
+
+    /// Cuts a gateway's power: it stops in the middle of whatever it does, and nobody is told.
+    pub fn power_off(&mut self, node: NodeId) {
+        self.with_gateway(node, |gateway, _, _| gateway.stop());
+    }
+
+    /// Switches a gateway on again: it remembers its stored configuration and nothing else.
+    pub fn power_on(&mut self, node: NodeId) {
+        self.with_gateway(node, |gateway, now, out| gateway.start(now, out));
+    }
+
+    /// Tells a gateway to go down: it deletes its SAs at the peers first.
+    pub fn shut_down(&mut self, node: NodeId) {
+        self.tell(node, Input::Gateway(engine::Input::ShutDown));
+    }
+
+    /// Types a line at a gateway's command line, waits for the end of the command, and returns what it said. All lines
+    /// of a world are typed by one operator.
+    pub fn cli(&mut self, node: NodeId, line: &str) -> Answer {
+        self.send_line(node, SCRIPT, line);
+        let mut text = String::new();
+        let mut done: Option<Done> = None;
+        self.run_until(COMMAND_MAX, |world| {
+            for reply in world.take_replies(node, SCRIPT) {
+                text.push_str(&reply.text);
+                done = reply.done.or(done.take());
+            }
+            done.is_some()
+        });
+        let done = done.unwrap_or_else(|| panic!("`{line}` has not ended within {COMMAND_MAX:?}; so far: {text}"));
+        Answer { text, success: done.success, prompt: done.prompt }
+    }
+
+    /// Types a line as an operator; what is said to it is for [`take_replies`](Self::take_replies).
+    pub fn send_line(&mut self, node: NodeId, client: ClientId, line: &str) {
+        self.tell(node, Input::Line { client, line: line.into() });
+    }
+
+    /// Presses TAB as an operator, with the cursor at a byte of the line.
+    pub fn complete(&mut self, node: NodeId, client: ClientId, line: &str, cursor: usize) -> Option<Candidates> {
+        self.tell(node, Input::Complete { client, line: line.into(), cursor });
+        self.gateway(node).take_candidates(client)
+    }
+
+    /// Presses Ctrl-C as an operator.
+    pub fn interrupt(&mut self, node: NodeId, client: ClientId) {
+        self.tell(node, Input::Interrupt(client));
+    }
+
+    /// Leaves as an operator.
+    pub fn leave(&mut self, node: NodeId, client: ClientId) {
+        self.tell(node, Input::Closed(client));
+    }
+
+    /// What has been said to an operator since the last look.
+    pub fn take_replies(&mut self, node: NodeId, client: ClientId) -> Vec<Reply> {
+        self.gateway(node).take_replies(client)
+    }
+
+    /// Gives a gateway an input.
+    pub fn tell(&mut self, node: NodeId, input: Input) {
+        self.with_gateway(node, |gateway, now, out| gateway.step(now, input, out));
     }
 
     /// What a node's kernel has done with packets.
@@ -271,6 +370,7 @@ impl World {
             Node::Host(host) => host.receive(now, packet, out),
             Node::Router(router) => router.receive(now, packet, out),
             Node::Nat(nat) => nat.receive(now, interface, packet, out),
+            Node::Gateway(gateway) => gateway.receive(now, packet, out),
         }
     }
 
@@ -278,6 +378,7 @@ impl World {
         let now = self.clock();
         match &mut self.nodes[node.0] {
             Node::Host(host) => host.wake(now, out),
+            Node::Gateway(gateway) => gateway.wake(now, out),
             Node::Router(_) | Node::Nat(_) => {}
         }
     }
@@ -289,6 +390,7 @@ impl World {
         }
         let next = match &self.nodes[node.0] {
             Node::Host(host) => host.next_wake(),
+            Node::Gateway(gateway) => gateway.next_wake(),
             Node::Router(_) | Node::Nat(_) => None,
         };
         match next {
@@ -321,6 +423,12 @@ impl World {
         self.trace.add(entry);
     }
 
+    fn with_gateway(&mut self, node: NodeId, act: impl FnOnce(&mut GatewayHost, Now, &mut Outbox)) {
+        let (now, mut out) = (self.clock(), Outbox::new());
+        act(self.gateway(node), now, &mut out);
+        self.settle(node, out);
+    }
+
     fn add(&mut self, name: &str, node: Node) -> NodeId {
         assert!(self.names.iter().all(|known| &**known != name), "there is a node `{name}` already");
         self.nodes.push(node);
@@ -331,7 +439,7 @@ impl World {
     fn host(&mut self, node: NodeId) -> &mut Host {
         match &mut self.nodes[node.0] {
             Node::Host(host) => host,
-            Node::Router(_) | Node::Nat(_) => panic!("{} is no host", self.names[node.0]),
+            Node::Router(_) | Node::Nat(_) | Node::Gateway(_) => panic!("{} is no host", self.names[node.0]),
         }
     }
 
@@ -340,6 +448,7 @@ impl World {
             Node::Host(host) => &host.kernel,
             Node::Router(router) => &router.kernel,
             Node::Nat(nat) => &nat.kernel,
+            Node::Gateway(gateway) => &gateway.kernel,
         }
     }
 
@@ -348,6 +457,7 @@ impl World {
             Node::Host(host) => &mut host.kernel,
             Node::Router(router) => &mut router.kernel,
             Node::Nat(nat) => &mut nat.kernel,
+            Node::Gateway(gateway) => &mut gateway.kernel,
         }
     }
 
