@@ -176,6 +176,7 @@ macro_rules! events {
             #[allow(missing_docs, reason = "the fields are named as the log prints them")]
             pub struct $type { $( pub $field: $kind ),* }
 
+            #[allow(clippy::zero_prefixed_literal, reason = "an id is written as it is printed, with eight digits")]
             impl $crate::Event for $type {
                 const META: $crate::Meta = $crate::Meta {
                     id: $id,

@@ -12,7 +12,7 @@ mod secret;
 mod time;
 mod timers;
 
-pub use buffer::{Buffer, Pool, HEADROOM, TAILROOM};
+pub use buffer::{Buffer, HEADROOM, Pool, TAILROOM};
 pub use event::{Category, Event, Meta, Record, Severity, Text};
 pub use mutations::Mutations;
 pub use net::{IpRange, RangeError, Selector};

@@ -21,8 +21,7 @@ pub enum RangeError {
 
 impl IpRange {
     /// All of IPv4.
-    pub const ALL_V4: Self =
-        Self { first: IpAddr::V4(Ipv4Addr::UNSPECIFIED), last: IpAddr::V4(Ipv4Addr::BROADCAST) };
+    pub const ALL_V4: Self = Self { first: IpAddr::V4(Ipv4Addr::UNSPECIFIED), last: IpAddr::V4(Ipv4Addr::BROADCAST) };
     /// All of IPv6.
     pub const ALL_V6: Self =
         Self { first: IpAddr::V6(Ipv6Addr::UNSPECIFIED), last: IpAddr::V6(Ipv6Addr::from_bits(u128::MAX)) };
@@ -219,10 +218,7 @@ mod tests {
 
     #[test]
     fn families_never_mix() {
-        assert_eq!(
-            IpRange::new("10.0.0.1".parse().unwrap(), "::1".parse().unwrap()),
-            Err(RangeError::MixedFamilies)
-        );
+        assert_eq!(IpRange::new("10.0.0.1".parse().unwrap(), "::1".parse().unwrap()), Err(RangeError::MixedFamilies));
         assert!(!IpRange::ALL_V6.contains("10.0.0.1".parse().unwrap()));
         assert!(!IpRange::ALL_V4.contains("::ffff:10.0.0.1".parse().unwrap()));
         assert_eq!(IpRange::ALL_V4.intersection(&IpRange::ALL_V6), None);
