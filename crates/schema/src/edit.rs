@@ -35,6 +35,12 @@ impl Reply {
         Self { text, problems: Vec::new(), done: true }
     }
 
+    /// True when the command did nothing only because required properties are missing.
+    pub fn is_incomplete(&self) -> bool {
+        let mut errors = self.problems.iter().filter(|problem| problem.is_error()).peekable();
+        !self.done && errors.peek().is_some() && errors.all(|problem| problem.incomplete)
+    }
+
     fn refused(problems: Vec<Problem>) -> Self {
         Self { text: String::new(), problems, done: false }
     }

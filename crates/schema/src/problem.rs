@@ -46,6 +46,8 @@ pub struct Problem {
     pub remedy: String,
     /// Where it is written, when it came from a text.
     pub position: Option<Position>,
+    /// It is only that required properties have no value yet.
+    pub incomplete: bool,
 }
 
 impl Problem {
@@ -58,6 +60,7 @@ impl Problem {
             message: message.into(),
             remedy: String::new(),
             position: None,
+            incomplete: false,
         }
     }
 
@@ -92,6 +95,12 @@ impl Problem {
     pub fn at(mut self, position: Option<Position>) -> Self {
         self.position = position;
         self
+    }
+
+    /// Marks it as one that more properties mend.
+    #[must_use]
+    pub fn incomplete(self) -> Self {
+        Self { incomplete: true, ..self }
     }
 
     /// True for an error.

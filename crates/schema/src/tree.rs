@@ -254,7 +254,8 @@ impl Tree {
         if !missing.is_empty() {
             let message = format!("a value is required for the following properties: {}", missing.join(", "));
             let assignments: Vec<String> = missing.iter().map(|name| format!("{name}=...")).collect();
-            problems.push(Problem::error(message).remedy(format!("add {}", assignments.join(" "))).at(object.position));
+            let remedy = format!("add {}", assignments.join(" "));
+            problems.push(Problem::error(message).remedy(remedy).at(object.position).incomplete());
         }
         problems.extend((self.registry.check)(object, self));
         let title = self.title(object);
