@@ -1,0 +1,111 @@
+//! What the shell itself has to log: the host, not the protocols.
+
+base::events! {
+    /// The gateway is ready: every socket is open and the configuration runs.
+    Started = 03_299_001 rev 1, Notice, SYSTEM, "gateway_started", action "none" {
+        version: String,
+        configuration: String,
+        interface: String,
+    }
+
+    /// The gateway was asked to stop: it deletes its SAs at the peers and removes its routes and its TUN device.
+    Stopping = 03_299_002 rev 1, Notice, SYSTEM, "gateway_stopping", action "shutdown" {
+        cause: String,
+    }
+
+    /// The kernel did not forward packets of this family, so that nothing behind the gateway could have used a tunnel.
+    /// Forwarding is on now and will be switched off again at exit. Set the named sysctl yourself to keep it on.
+    ForwardingEnabled = 03_299_003 rev 1, Notice, SYSTEM, "forwarding_enabled", action "set_sysctl" {
+        sysctl: String,
+        value: String,
+    }
+
+    /// A sysctl that the gateway needs could not be set. Set it by hand, for example in /etc/sysctl.d.
+    SysctlRefused = 03_299_004 rev 1, Error, SYSTEM, "sysctl_refused", action "none" {
+        sysctl: String,
+        value: String,
+        reason: String,
+    }
+
+    /// The kernel refused a route to a tunnel: traffic for this network does not reach the gateway. A route of somebody
+    /// else with the same network and metric is the usual reason: remove it, or give the tunnel another metric.
+    RouteRefused = 03_299_005 rev 1, Error, SYSTEM, "route_refused", action "none" {
+        network: String,
+        metric: u32,
+        reason: String,
+    }
+
+    /// Routes of an earlier gateway that did not end properly were removed.
+    StaleRoutesRemoved = 03_299_006 rev 1, Notice, SYSTEM, "stale_routes_removed", action "remove" {
+        routes: usize,
+    }
+
+    /// Packets could not be sent. The reason is the kernel's: no route, no such local address, a packet filter, or a
+    /// full queue. Reported at most once in ten seconds, with the number of packets since the last report.
+    SendFailed = 03_299_007 rev 1, Warning, SYSTEM, "send_failed", action "drop" {
+        destip: String,
+        reason: String,
+        packets: u64,
+    }
+
+    /// The committed configuration has reached the disk.
+    ConfigurationStored = 03_299_008 rev 1, Notice, SYSTEM, "configuration_stored", action "none" {
+        file: String,
+    }
+
+    /// The committed configuration could not be written: it runs, but a restart would bring the old one back. Make
+    /// room or mend the permissions, then commit again.
+    StoreFailed = 03_299_009 rev 1, Error, SYSTEM, "configuration_store_failed", action "none" {
+        file: String,
+        reason: String,
+    }
+
+    /// The configuration holds keys, and others than its owner may read the file. Run chmod 600 on it.
+    ConfigurationReadable = 03_299_010 rev 1, Warning, SYSTEM, "configuration_readable_by_others", action "none" {
+        file: String,
+        mode: String,
+    }
+
+    /// A client of the control socket was disconnected because it did not keep to the protocol or did not read.
+    ClientDropped = 03_299_011 rev 1, Warning, SYSTEM, "control_client_dropped", action "close" {
+        client: u64,
+        reason: String,
+    }
+
+    /// The TUN device refused a packet. Reported at most once in ten seconds, with the number of packets since then.
+    TunWriteFailed = 03_299_012 rev 1, Warning, SYSTEM, "tun_write_failed", action "drop" {
+        reason: String,
+        packets: u64,
+    }
+
+    /// The process has the capabilities it needs and no others.
+    PrivilegesDropped = 03_299_013 rev 1, Info, SYSTEM, "privileges_dropped", action "none" {
+        kept: String,
+    }
+
+    /// IPv6 is switched off in this kernel: the gateway works with IPv4 alone.
+    Ipv6Absent = 03_299_014 rev 1, Notice, SYSTEM, "ipv6_absent", action "none" {
+        reason: String,
+    }
+
+    /// SIGHUP has no meaning: a configuration is changed from the command line, with activate and commit.
+    HangupIgnored = 03_299_015 rev 1, Notice, SYSTEM, "hangup_ignored", action "none" {
+        signal: String,
+    }
+
+    /// The host's interfaces could not be read again after a change; the gateway goes on with what it knew.
+    InterfacesUnknown = 03_299_016 rev 1, Error, SYSTEM, "interfaces_unknown", action "none" {
+        reason: String,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_event_has_an_id_of_its_own() {
+        let ids: BTreeSet<u32> = super::EVENTS.iter().map(|meta| meta.id).collect();
+        assert_eq!(ids.len(), super::EVENTS.len());
+    }
+}

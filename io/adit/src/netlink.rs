@@ -1,0 +1,365 @@
+//! What the kernel says about its interfaces and routes, and what we ask it to change.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use engine::HostRoute;
+use ipnet::IpNet;
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+use objects::HostInterface;
+
+/// The number that marks our routes (`proto 86` in the output of `ip route`): what a gateway left behind that was
+/// killed is recognised by it.
+const PROTOCOL: RouteProtocol = RouteProtocol::Other(86);
+/// One answer of the kernel fits: it makes no larger ones.
+const ANSWER_MAX: usize = 64 * 1024;
+/// What the kernel makes of an IPv6 route without a metric.
+const IPV6_METRIC: u32 = 1_024;
+
+/// A conversation with the kernel: question, answer.
+pub struct Netlink {
+    socket: Socket,
+    sequence: u32,
+    answer: Vec<u8>,
+}
+
+impl Netlink {
+    /// Opens it.
+    pub fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        Ok(Self { socket, sequence: 0, answer: Vec::with_capacity(ANSWER_MAX) })
+    }
+
+    /// The host's interfaces in the kernel's order, without the loopback interface and without `own`, our TUN device.
+    /// Link-local IPv6 addresses are left out: the same network is on every link.
+    pub fn interfaces(&mut self, own: Option<u32>) -> io::Result<Vec<HostInterface>> {
+        let mut interfaces = BTreeMap::new();
+        for message in self.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))? {
+            let RouteNetlinkMessage::NewLink(link) = message else { continue };
+            let index = link.header.index;
+            if Some(index) == own || link.header.flags.contains(LinkFlags::Loopback) {
+                continue;
+            }
+            let mut interface =
+                HostInterface { name: String::new(), addresses: Vec::new(), mtu: 1_500, gateways: Vec::new() };
+            for attribute in link.attributes {
+                match attribute {
+                    LinkAttribute::IfName(name) => interface.name = name,
+                    LinkAttribute::Mtu(mtu) => interface.mtu = mtu,
+                    _ => {}
+                }
+            }
+            interfaces.insert(index, interface);
+        }
+        for message in self.dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()))? {
+            let RouteNetlinkMessage::NewAddress(message) = message else { continue };
+            let Some(interface) = interfaces.get_mut(&message.header.index) else { continue };
+            // With a peer address, IFA_LOCAL is ours and IFA_ADDRESS the peer's; without one they are the same, and
+            // IPv6 leaves IFA_LOCAL out.
+            let (mut address, mut local) = (None, None);
+            for attribute in message.attributes {
+                match attribute {
+                    AddressAttribute::Address(value) => address = Some(value),
+                    AddressAttribute::Local(value) => local = Some(value),
+                    _ => {}
+                }
+            }
+            if let Some(address) = local.or(address).filter(|address| !is_link_local(*address)) {
+                interface.addresses.push((address, message.header.prefix_len));
+            }
+        }
+        let mut gateways = BTreeMap::new();
+        for route in self.routes()? {
+            let (header, mut gateway, mut interface, mut metric) = (route.header, None, None, 0);
+            for attribute in route.attributes {
+                match attribute {
+                    RouteAttribute::Gateway(address) => gateway = ip_address(&address),
+                    RouteAttribute::Oif(index) => interface = Some(index),
+                    RouteAttribute::Priority(value) => metric = value,
+                    _ => {}
+                }
+            }
+            if let (0, Some(gateway), Some(interface)) = (header.destination_prefix_length, gateway, interface) {
+                let best = gateways.entry((interface, gateway.is_ipv6())).or_insert((metric, gateway));
+                *best = (*best).min((metric, gateway));
+            }
+        }
+        for ((index, _), (_, gateway)) in gateways {
+            if let Some(interface) = interfaces.get_mut(&index) {
+                interface.gateways.push(gateway);
+            }
+        }
+        Ok(interfaces.into_values().filter(|interface| !interface.name.is_empty()).collect())
+    }
+
+    /// The number of the interface with this name.
+    pub fn index_of(&mut self, name: &str) -> io::Result<u32> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        self.ask(RouteNetlinkMessage::GetLink(message), 0)?
+            .into_iter()
+            .find_map(|answer| match answer {
+                RouteNetlinkMessage::NewLink(link) => Some(link.header.index),
+                _ => None,
+            })
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Switches an interface on, with this MTU and queue length.
+    pub fn set_up(&mut self, index: u32, mtu: u32, queue_length: u32) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.header.flags = LinkFlags::Up;
+        message.header.change_mask = LinkFlags::Up;
+        message.attributes = vec![LinkAttribute::Mtu(mtu), LinkAttribute::TxQueueLen(queue_length)];
+        self.ask(RouteNetlinkMessage::SetLink(message), NLM_F_ACK).map(|_| ())
+    }
+
+    /// Adds a route of ours over `interface`. One of somebody else's with the same network and metric is an error.
+    pub fn add_route(&mut self, interface: u32, route: &HostRoute) -> io::Result<()> {
+        let message = RouteNetlinkMessage::NewRoute(route_message(interface, route));
+        self.ask(message, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL).map(|_| ())
+    }
+
+    /// Removes a route of ours over `interface`.
+    pub fn remove_route(&mut self, interface: u32, route: &HostRoute) -> io::Result<()> {
+        self.ask(RouteNetlinkMessage::DelRoute(route_message(interface, route)), NLM_F_ACK).map(|_| ())
+    }
+
+    /// Every route that bears our mark, with the interface it leads to.
+    pub fn own_routes(&mut self) -> io::Result<Vec<(u32, HostRoute)>> {
+        let routes = self.routes()?;
+        Ok(routes.into_iter().filter(|route| route.header.protocol == PROTOCOL).filter_map(host_route).collect())
+    }
+
+    /// The routes of table main.
+    fn routes(&mut self) -> io::Result<Vec<RouteMessage>> {
+        let mut routes = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut message = RouteMessage::default();
+            message.header.address_family = family;
+            for answer in self.dump(RouteNetlinkMessage::GetRoute(message))? {
+                match answer {
+                    RouteNetlinkMessage::NewRoute(route) if route.header.table == RouteHeader::RT_TABLE_MAIN => {
+                        routes.push(route);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(routes)
+    }
+
+    fn dump(&mut self, message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
+        self.ask(message, NLM_F_DUMP)
+    }
+
+    /// Sends a request and collects the answers up to their end.
+    fn ask(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | flags;
+        header.sequence_number = self.sequence;
+        let mut request = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        request.finalize();
+        let mut bytes = vec![0; request.buffer_len()];
+        request.serialize(&mut bytes);
+        self.socket.send(&bytes, 0)?;
+        let mut answers = Vec::new();
+        loop {
+            self.answer.clear();
+            self.socket.recv(&mut self.answer, 0)?;
+            let mut rest = self.answer.as_slice();
+            while let Some((message, behind)) = next_message(rest) {
+                rest = behind;
+                let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(message) else {
+                    // Something that this kernel says and the library does not know: not what we look for.
+                    continue;
+                };
+                if message.header.sequence_number != self.sequence {
+                    continue;
+                }
+                match message.payload {
+                    NetlinkPayload::Done(_) => return Ok(answers),
+                    NetlinkPayload::Error(error) if error.code.is_none() => return Ok(answers),
+                    NetlinkPayload::Error(error) => return Err(error.to_io()),
+                    NetlinkPayload::InnerMessage(answer) => {
+                        answers.push(answer);
+                        if flags & (NLM_F_DUMP | NLM_F_ACK) == 0 {
+                            return Ok(answers);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// Cuts the first message off `bytes`: its own length says where it ends, and the next begins at a multiple of four.
+fn next_message(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let length = usize::try_from(u32::from_ne_bytes(*bytes.first_chunk::<4>()?)).ok()?;
+    if length < 16 {
+        return None;
+    }
+    let message = bytes.get(..length)?;
+    Some((message, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+fn ip_address(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
+        RouteAddress::Inet6(address) => Some(IpAddr::V6(*address)),
+        _ => None,
+    }
+}
+
+fn route_message(interface: u32, route: &HostRoute) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = match route.network {
+        IpNet::V4(_) => AddressFamily::Inet,
+        IpNet::V6(_) => AddressFamily::Inet6,
+    };
+    message.header.destination_prefix_length = route.network.prefix_len();
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = PROTOCOL;
+    message.header.scope = match route.network {
+        IpNet::V4(_) => RouteScope::Link,
+        IpNet::V6(_) => RouteScope::Universe,
+    };
+    message.header.kind = RouteType::Unicast;
+    message.attributes = vec![
+        RouteAttribute::Destination(route.network.network().into()),
+        RouteAttribute::Oif(interface),
+        RouteAttribute::Priority(route.metric),
+    ];
+    if let Some(source) = route.source {
+        message.attributes.push(RouteAttribute::PrefSource(source.into()));
+    }
+    message
+}
+
+fn host_route(message: RouteMessage) -> Option<(u32, HostRoute)> {
+    let (mut destination, mut interface, mut metric, mut source) = (None, None, 0, None);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(address) => destination = ip_address(address),
+            RouteAttribute::Oif(index) => interface = Some(*index),
+            RouteAttribute::Priority(value) => metric = *value,
+            RouteAttribute::PrefSource(address) => source = ip_address(address),
+            _ => {}
+        }
+    }
+    // The kernel leaves the destination of a default route out.
+    let destination = destination.unwrap_or(match message.header.address_family {
+        AddressFamily::Inet6 => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
+        _ => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+    });
+    let network = IpNet::new(destination, message.header.destination_prefix_length).ok()?;
+    Some((interface?, HostRoute { network, source, metric }))
+}
+
+/// The metric that the kernel will show for this route.
+pub fn effective_metric(route: &HostRoute) -> u32 {
+    match (route.metric, route.network) {
+        (0, IpNet::V6(_)) => IPV6_METRIC,
+        (metric, _) => metric,
+    }
+}
+
+/// Hears of every change of interfaces, addresses and routes.
+pub struct Monitor(Socket);
+
+impl Monitor {
+    /// Subscribes.
+    pub fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.set_non_blocking(true)?;
+        let groups = [
+            libc::RTNLGRP_LINK,
+            libc::RTNLGRP_IPV4_IFADDR,
+            libc::RTNLGRP_IPV6_IFADDR,
+            libc::RTNLGRP_IPV4_ROUTE,
+            libc::RTNLGRP_IPV6_ROUTE,
+        ];
+        for group in groups {
+            socket.add_membership(group)?;
+        }
+        Ok(Self(socket))
+    }
+
+    /// Forgets the news: what is there now is asked for anew. An overrun, which loses news, is news as well.
+    pub fn drain(&self) {
+        let mut bytes = Vec::with_capacity(ANSWER_MAX);
+        loop {
+            bytes.clear();
+            match self.0.recv(&mut bytes, 0) {
+                Ok(_) => {}
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+impl AsFd for Monitor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor belongs to the socket, which lives as long as `self` does.
+        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_survives_the_way_to_the_kernel_and_back() {
+        for (network, source, metric) in
+            [("192.168.11.0/24", Some("172.16.1.1"), 90), ("0.0.0.0/0", None, 100), ("2001:db8::/32", None, 1)]
+        {
+            let route = HostRoute {
+                network: network.parse().unwrap(),
+                source: source.map(|source| source.parse().unwrap()),
+                metric,
+            };
+            assert_eq!(host_route(route_message(7, &route)), Some((7, route)));
+        }
+    }
+
+    #[test]
+    fn the_kernel_tells_its_interfaces() {
+        let interfaces = Netlink::open().unwrap().interfaces(None).unwrap();
+        assert!(interfaces.iter().all(|interface| interface.name != "lo"));
+    }
+
+    #[test]
+    fn a_message_that_lies_about_its_length_ends_the_reading() {
+        let mut bytes = [0; 20];
+        bytes[..4].copy_from_slice(&64_u32.to_ne_bytes());
+        assert_eq!(next_message(&bytes), None);
+        bytes[..4].copy_from_slice(&3_u32.to_ne_bytes());
+        assert_eq!(next_message(&bytes), None);
+        bytes[..4].copy_from_slice(&17_u32.to_ne_bytes());
+        assert_eq!(next_message(&bytes).map(|(message, rest)| (message.len(), rest.len())), Some((17, 0)));
+    }
+}

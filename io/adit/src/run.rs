@@ -1,0 +1,320 @@
+//! `adit run`: the gateway in the foreground. Opens everything, then turns what happens into inputs of the device and
+//! carries out its actions, on one thread, until it is told to stop.
+
+mod ports;
+mod start;
+
+use std::io;
+
+use base::{Duration, Instant, Now};
+use manage::{Action, ClientId, Device, Input};
+
+use crate::arguments::RunOptions;
+use crate::clock;
+use crate::control::{Control, News};
+use crate::epoll::{Epoll, Token};
+use crate::events;
+use crate::exit::{Exit, say};
+use crate::forwarding::{Forwarding, Outcome};
+use crate::log::Log;
+use crate::netlink::{Monitor, Netlink};
+use crate::notify::notify;
+use crate::protocol::{Reply, Request};
+use crate::routes::Routes;
+use crate::signals::{Signal, Signals};
+use crate::store::Writer;
+use ports::Ports;
+
+/// How long peers have to acknowledge the deletion of SAs when we stop.
+const SHUTDOWN_TIME: Duration = Duration::from_secs(3);
+/// After a change of the host's interfaces, others follow: the news is looked at when it has gone quiet.
+const SETTLING_TIME: Duration = Duration::from_millis(100);
+
+const SIGNALS: Token = Token(1);
+const MONITOR: Token = Token(2);
+const WRITER: Token = Token(3);
+const LISTENER: Token = Token(4);
+/// Ports count on from here.
+const PORTS: u64 = 10;
+/// Clients count on from here.
+const CLIENTS: u64 = 1_000;
+
+/// Runs the gateway until it is told to stop.
+pub fn run(options: &RunOptions) -> Result<(), Exit> {
+    let mut shell = start::start(options)?;
+    let outcome = shell.go_on();
+    shell.clean_up();
+    outcome.map_err(|error| Exit::failed(format!("the gateway had to stop: {error}")))
+}
+
+/// Everything that is open.
+struct Shell {
+    device: Device,
+    ports: Ports,
+    control: Control,
+    epoll: Epoll,
+    signals: Signals,
+    monitor: Monitor,
+    netlink: Netlink,
+    routes: Routes,
+    forwarding: Forwarding,
+    writer: Writer,
+    log: Log,
+    /// The file that commits go to, for the log.
+    target: String,
+    interfaces: Vec<objects::HostInterface>,
+    /// When to look at the interfaces again.
+    settled: Option<Instant>,
+    /// When to stop waiting for the peers.
+    stopping: Option<Instant>,
+    /// Nothing more is to be done.
+    down: bool,
+    actions: Vec<Action>,
+    news: Vec<News>,
+}
+
+impl Shell {
+    /// The loop.
+    fn go_on(&mut self) -> io::Result<()> {
+        let mut ready = Vec::new();
+        self.step(clock::now(), Input::Gateway(engine::Input::Deadline));
+        self.flush(clock::now());
+        self.announce();
+        while !self.down {
+            self.log.flush();
+            let timeout = self.next_wake().map(|wake| wake.since(clock::now().mono));
+            self.epoll.wait(timeout, &mut ready)?;
+            for token in &ready {
+                self.serve(*token);
+            }
+            self.expire(clock::now());
+            self.flush(clock::now());
+        }
+        Ok(())
+    }
+
+    fn announce(&mut self) {
+        self.log.flush();
+        let tunnels = self.tunnels();
+        let plural = if tunnels == 1 { "" } else { "s" };
+        say(&format!("adit ready: {tunnels} tunnel{plural}, control socket {}\n", self.control.path().display()));
+        notify("READY=1");
+    }
+
+    fn tunnels(&self) -> usize {
+        0
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let device = self.device.next_deadline().map(|(at, _)| at);
+        [device, self.settled, self.stopping].into_iter().flatten().min()
+    }
+
+    /// Something can be read.
+    fn serve(&mut self, token: Token) {
+        match token {
+            SIGNALS => self.heed_signals(),
+            MONITOR => {
+                self.monitor.drain();
+                self.settled = Some(clock::now().mono + SETTLING_TIME);
+            }
+            WRITER => {
+                while let Some((ticket, result)) = self.writer.finished() {
+                    let now = clock::now();
+                    let file = self.target.clone();
+                    match &result {
+                        Ok(()) => self.log.event(now.utc, &events::ConfigurationStored { file }),
+                        Err(reason) => {
+                            self.log.event(now.utc, &events::StoreFailed { file, reason: reason.clone() });
+                        }
+                    }
+                    self.step(now, Input::Stored { ticket, result });
+                }
+            }
+            Token(number) if (PORTS..CLIENTS).contains(&number) => self.receive(number),
+            client => {
+                let mut news = std::mem::take(&mut self.news);
+                self.control.ready(client, &self.epoll, &mut news);
+                self.news = news;
+                self.heed_operators();
+            }
+        }
+    }
+
+    /// Takes one batch from a port and carries it through.
+    fn receive(&mut self, number: u64) {
+        let now = clock::now();
+        let count = self.ports.receive(number, &mut self.device);
+        for _ in 0..count {
+            if let Some(input) = self.ports.next() {
+                self.step(now, Input::Gateway(input));
+            }
+        }
+        self.flush(now);
+    }
+
+    /// Does what the time has come for.
+    fn expire(&mut self, now: Now) {
+        if self.device.next_deadline().is_some_and(|(at, _)| at <= now.mono) {
+            self.step(now, Input::Gateway(engine::Input::Deadline));
+        }
+        if self.settled.is_some_and(|at| at <= now.mono) {
+            self.settled = None;
+            self.look_at_interfaces(now);
+        }
+        if self.stopping.is_some_and(|at| at <= now.mono) {
+            self.down = true;
+        }
+    }
+
+    fn heed_signals(&mut self) {
+        while let Some(signal) = self.signals.next() {
+            let now = clock::now();
+            if signal == Signal::Hangup {
+                self.log.event(now.utc, &events::HangupIgnored { signal: signal.name().to_owned() });
+            } else if self.stopping.is_some() {
+                // Asked twice: the peers are not waited for.
+                self.down = true;
+            } else {
+                self.log.event(now.utc, &events::Stopping { cause: signal.name().to_owned() });
+                notify("STOPPING=1");
+                self.stopping = Some(now.mono + SHUTDOWN_TIME);
+                self.step(now, Input::Gateway(engine::Input::ShutDown));
+            }
+        }
+    }
+
+    /// Carries out what operators asked for, and what follows from the answers.
+    fn heed_operators(&mut self) {
+        while !self.news.is_empty() {
+            for news in std::mem::take(&mut self.news) {
+                let now = clock::now();
+                match news {
+                    News::Request(client, Request::Line(line)) => self.step(now, Input::Line { client, line }),
+                    News::Request(client, Request::Complete { line, cursor }) => {
+                        self.step(now, Input::Complete { client, line, cursor });
+                    }
+                    News::Request(client, Request::Interrupt) => self.step(now, Input::Interrupt(client)),
+                    News::Left(client) => self.step(now, Input::Closed(client)),
+                    News::Dropped(ClientId(client), reason) => {
+                        self.log.event(now.utc, &events::ClientDropped { client, reason: reason.to_owned() });
+                    }
+                }
+            }
+        }
+    }
+
+    /// One input, and every action that comes of it.
+    fn step(&mut self, now: Now, input: Input) {
+        let mut actions = std::mem::take(&mut self.actions);
+        self.device.step(now, input, &mut actions);
+        for action in actions.drain(..) {
+            self.perform(now, action);
+        }
+        self.actions = actions;
+    }
+
+    fn perform(&mut self, now: Now, action: Action) {
+        match action {
+            Action::Gateway(engine::Action::Plain(packet)) => {
+                if let Some(event) = self.ports.write_plain(now.mono, &packet) {
+                    self.log.event(now.utc, &event);
+                }
+                self.device.recycle(packet);
+            }
+            Action::Gateway(engine::Action::Datagram { local, remote, ds, payload }) => {
+                self.ports.queue_datagram(local, remote, ds, payload);
+            }
+            Action::Gateway(engine::Action::Esp { local, remote, ds, payload }) => {
+                self.ports.queue_esp(local, remote, ds, payload);
+            }
+            Action::Gateway(engine::Action::Routes(routes)) => {
+                self.routes.want(routes);
+                self.apply_routes(now);
+            }
+            Action::Gateway(engine::Action::Log(record)) => self.log.record(now.utc, &record),
+            Action::Gateway(engine::Action::Down) => self.down = true,
+            Action::Reply { client, text, done } => {
+                if !text.is_empty() {
+                    self.control.reply(client, &Reply::Text(text), &self.epoll, &mut self.news);
+                }
+                if let Some(done) = done {
+                    self.control.reply(client, &Reply::Done(done), &self.epoll, &mut self.news);
+                }
+            }
+            Action::Candidates { client, start, candidates, hint } => {
+                let reply = Reply::Candidates { start, candidates, hint };
+                self.control.reply(client, &reply, &self.epoll, &mut self.news);
+            }
+            Action::Store { ticket, text } => {
+                if let Err(reason) = self.writer.store(ticket, text) {
+                    let file = self.target.clone();
+                    self.log.event(now.utc, &events::StoreFailed { file, reason });
+                }
+            }
+        }
+    }
+
+    /// Sends what waits in the queues; answers to operators may have let further requests of theirs through.
+    fn flush(&mut self, now: Now) {
+        self.heed_operators();
+        let (device, log) = (&mut self.device, &mut self.log);
+        self.ports.flush(now.mono, |buffer| device.recycle(buffer), |event| log.event(now.utc, &event));
+    }
+
+    fn apply_routes(&mut self, now: Now) {
+        for ipv6 in [false, true] {
+            if self.routes.has_family(ipv6) {
+                for outcome in self.forwarding.enable(ipv6) {
+                    self.report_switch(now, outcome);
+                }
+            }
+        }
+        match self.routes.apply(&mut self.netlink, self.ports.tun_index()) {
+            Ok(refused) => {
+                for refused in refused {
+                    let (network, metric) = (refused.route.network.to_string(), refused.route.metric);
+                    self.log.event(now.utc, &events::RouteRefused { network, metric, reason: refused.reason });
+                }
+            }
+            Err(error) => {
+                let (network, reason) = ("all".to_owned(), error.to_string());
+                self.log.event(now.utc, &events::RouteRefused { network, metric: 0, reason });
+            }
+        }
+    }
+
+    fn report_switch(&mut self, now: Now, outcome: Outcome) {
+        match outcome {
+            Outcome::Changed { sysctl, value } => {
+                self.log.event(now.utc, &events::ForwardingEnabled { sysctl, value: value.to_owned() });
+            }
+            Outcome::Refused { sysctl, value, reason } => {
+                self.log.event(now.utc, &events::SysctlRefused { sysctl, value: value.to_owned(), reason });
+            }
+        }
+    }
+
+    /// The host has changed: tell the device, and see whether our routes are still there.
+    fn look_at_interfaces(&mut self, now: Now) {
+        match self.netlink.interfaces(Some(self.ports.tun_index())) {
+            Ok(interfaces) if interfaces != self.interfaces => {
+                self.interfaces.clone_from(&interfaces);
+                self.step(now, Input::Interfaces(interfaces));
+            }
+            Ok(_) => {}
+            Err(error) => self.log.event(now.utc, &events::InterfacesUnknown { reason: error.to_string() }),
+        }
+        self.apply_routes(now);
+    }
+
+    fn clean_up(&mut self) {
+        self.flush(clock::now());
+        self.control.close();
+        self.routes.want(Vec::new());
+        // The device takes its routes with it; removing them first leaves no moment in which they lead nowhere.
+        let _ = self.routes.apply(&mut self.netlink, self.ports.tun_index());
+        self.forwarding.restore();
+        self.log.flush();
+    }
+}

@@ -1,0 +1,151 @@
+//! Opening everything, in an order in which a second gateway on the same host fails before it disturbs the first, and
+//! what a killed one left is gone before anything of ours is there.
+
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::{CLIENTS, LISTENER, MONITOR, PORTS, SIGNALS, Shell, WRITER};
+use crate::arguments::RunOptions;
+use crate::control::Control;
+use crate::epoll::Epoll;
+use crate::esp::EspPort;
+use crate::exit::{Exit, complain};
+use crate::forwarding::{Forwarding, Outcome};
+use crate::log::Log;
+use crate::netlink::{Monitor, Netlink};
+use crate::routes::{self, Routes};
+use crate::run::ports::Ports;
+use crate::signals::Signals;
+use crate::store::{self, Place, Writer};
+use crate::tun::{QUEUE_LENGTH, Tun};
+use crate::udp::{PORTS as UDP_PORTS, UdpPort};
+use crate::{check, clock, events, privileges};
+
+/// The TUN device takes packets of this size at least, bytes; larger when an interface of the host does.
+const MTU_MIN: u32 = 1_500;
+/// The largest MTU that a TUN device can have, bytes.
+const MTU_MAX: u32 = 65_535;
+
+/// Checks the configuration and opens everything that a gateway needs.
+pub fn start(options: &RunOptions) -> Result<Shell, Exit> {
+    privileges::protect_memory();
+    let signals = Signals::take_over().map_err(|error| Exit::failed(format!("signals: {error}")))?;
+    let mut log = Log::default();
+    let now = clock::now();
+
+    let place = Place::new(&options.configuration, options.state.as_deref())?;
+    let file = place.source.display().to_string();
+    let text = store::read(&place.source)?;
+    if let Some(mode) = store::readable_by_others(&place.source) {
+        let mode = format!("{mode:o}");
+        log.event(now.utc, &events::ConfigurationReadable { file: file.clone(), mode });
+    }
+    privileges::check()?;
+
+    let failed = |what: &'static str| move |error: std::io::Error| Exit::failed(format!("{what}: {error}"));
+    let mut netlink = Netlink::open().map_err(failed("the kernel's netlink"))?;
+    let interfaces = netlink.interfaces(None).map_err(failed("the host's interfaces cannot be read"))?;
+    let mut seed = [0; 32];
+    getrandom(&mut seed, GetRandomFlags::empty())
+        .map_err(|error| Exit::failed(format!("the kernel gives no random bytes: {error}")))?;
+    let device = match manage::Device::new(seed, now, interfaces.clone(), &file, &text) {
+        Ok((device, warnings)) => {
+            complain(&check::render(&warnings, &file, &text));
+            device
+        }
+        Err(problems) => {
+            complain(&check::render(&problems, &file, &text));
+            return Err(Exit::failed(format!("{file} has errors: the gateway does not start")));
+        }
+    };
+
+    let epoll = Epoll::new().map_err(failed("epoll"))?;
+    // Both fail when another gateway runs, before anything is touched that may be its own.
+    let control = Control::open(&options.control, &epoll, LISTENER, CLIENTS)?;
+    let (udp, esp) = open_sockets(&mut log, now.utc).inspect_err(|_| control.close())?;
+    let opened = open_the_rest(&mut netlink, &interfaces, &mut log, now.utc).inspect_err(|_| control.close())?;
+    let writer = Writer::start(place.target.clone()).map_err(failed("the writing thread"))?;
+    let monitor = Monitor::open().map_err(failed("the kernel's netlink"))?;
+    epoll
+        .add(&signals, SIGNALS)
+        .and_then(|()| epoll.add(&monitor, MONITOR))
+        .and_then(|()| epoll.add(&writer, WRITER))
+        .map_err(failed("epoll"))?;
+    let name = opened.0.name().to_owned();
+    let ports = Ports::new(opened, udp, esp, &epoll, PORTS).map_err(failed("epoll"))?;
+
+    let kept = privileges::drop(store::is_foreign(&place.target))?;
+    log.event(now.utc, &events::PrivilegesDropped { kept });
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    log.event(now.utc, &events::Started { version, configuration: file, interface: name });
+    Ok(Shell {
+        device,
+        ports,
+        control,
+        epoll,
+        signals,
+        monitor,
+        netlink,
+        routes: Routes::default(),
+        forwarding: Forwarding::default(),
+        writer,
+        log,
+        target: place.target.display().to_string(),
+        interfaces,
+        settled: None,
+        stopping: None,
+        down: false,
+        actions: Vec::new(),
+        news: Vec::new(),
+    })
+}
+
+/// The sockets of both families, or of IPv4 alone where the kernel has no IPv6.
+fn open_sockets(log: &mut Log, utc: base::UnixTime) -> Result<(Vec<UdpPort>, Vec<EspPort>), Exit> {
+    let (mut udp, mut esp) = (Vec::new(), Vec::new());
+    for ipv6 in [false, true] {
+        let mut absent = None;
+        for port in UDP_PORTS {
+            match UdpPort::open(port, ipv6)? {
+                Ok(socket) => udp.push(socket),
+                Err(reason) => absent = Some(reason),
+            }
+        }
+        match EspPort::open(ipv6)? {
+            Ok(socket) => esp.push(socket),
+            Err(reason) => absent = Some(reason),
+        }
+        match absent {
+            Some(reason) if ipv6 => log.event(utc, &events::Ipv6Absent { reason }),
+            Some(reason) => return Err(Exit::failed(format!("this kernel has no IPv4: {reason}"))),
+            None => {}
+        }
+    }
+    Ok((udp, esp))
+}
+
+/// Clears away what an earlier gateway left, and makes the TUN device. Returns it with its number and its MTU.
+fn open_the_rest(
+    netlink: &mut Netlink,
+    interfaces: &[objects::HostInterface],
+    log: &mut Log,
+    utc: base::UnixTime,
+) -> Result<(Tun, u32, u32), Exit> {
+    let stale = routes::remove_stale(netlink)
+        .map_err(|error| Exit::failed(format!("routes that an earlier gateway left cannot be removed: {error}")))?;
+    if stale > 0 {
+        log.event(utc, &events::StaleRoutesRemoved { routes: stale });
+    }
+    let tun = Tun::create()?;
+    // The engine, not the device, decides what is too large for a tunnel: whatever an interface takes in must pass.
+    let mtu = interfaces.iter().map(|interface| interface.mtu).max().unwrap_or(MTU_MIN).clamp(MTU_MIN, MTU_MAX);
+    for outcome in Forwarding::prepare_tun(tun.name()) {
+        if let Outcome::Refused { sysctl, value, reason } = outcome {
+            log.event(utc, &events::SysctlRefused { sysctl, value: value.to_owned(), reason });
+        }
+    }
+    let index = netlink
+        .index_of(tun.name())
+        .and_then(|index| netlink.set_up(index, mtu, QUEUE_LENGTH).map(|()| index))
+        .map_err(|error| Exit::failed(format!("the TUN device {} cannot be switched on: {error}", tun.name())))?;
+    Ok((tun, index, mtu))
+}
