@@ -1,10 +1,37 @@
 //! The packet path: interfaces, routes, access and IP rules, flows, ESP.
 //!
-//! It knows nothing of IKE, of configuration objects, or of sockets. It is told by [`Control`] and hands out [`Output`].
+//! It knows nothing of IKE, of configuration objects, or of sockets. It is told by [`Control`] and hands out [`Output`];
+//! [`Policy`] is all it decides by. Packets come in by [`Dataplane::plain`], [`Dataplane::originate`] and
+//! [`Dataplane::esp`]; `path.rs` reads from the top what becomes of them. A packet that goes nowhere has a [`Reason`].
 #![forbid(unsafe_code)]
 
 mod policy;
 mod seam;
-
 pub use policy::*;
 pub use seam::*;
+
+mod dataplane;
+pub use dataplane::Dataplane;
+mod drop;
+pub use drop::{Counters, Reason};
+
+mod fragments;
+mod inspect;
+mod path;
+mod routes;
+mod rules;
+
+mod flows;
+mod tcp_state;
+pub use flows::{ConnectionStatus, Endpoint};
+
+mod esp;
+pub use esp::sa::SaError;
+mod mss;
+mod waiting;
+
+mod drop_log;
+pub mod events;
+mod icmp_errors;
+mod index;
+mod log_limit;

@@ -1,0 +1,9 @@
+//! ESP in tunnel mode (RFC 4303): SAs, sealing, opening, and the way of packets into and out of tunnels.
+
+mod open;
+pub(crate) mod receive;
+pub(crate) mod replay;
+pub(crate) mod sa;
+mod seal;
+pub(crate) mod send;
+pub(crate) mod table;

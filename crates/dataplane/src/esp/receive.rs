@@ -1,0 +1,185 @@
+//! Out of a tunnel: from an ESP packet to the inner packet, which then begins at the top of the packet path.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use base::{Buffer, Duration, Event, Instant};
+use wire::{esp, ip};
+
+use crate::events::{
+    BadPadding, IcvFailure, IpValidationFailure, PacketCorrupt, SaLookupFailure, SequenceNumberFailure,
+};
+use crate::inspect::Seen;
+use crate::path::{Source, Work};
+use crate::{Dataplane, Exception, InterfaceId, Outer, Output, Reason};
+
+/// Addresses whose unknown SPIs are remembered, so that each is told of once a second.
+const STRANGERS_MAX: usize = 256;
+const ONCE_PER: Duration = Duration::from_secs(1);
+
+/// An inner packet that may go on.
+struct Inner {
+    tunnel: InterfaceId,
+    header: ip::Header,
+}
+
+impl Dataplane {
+    /// An ESP packet from its ESP header on, out of UDP or protocol 50. `outer` is as seen on arrival: local is where it
+    /// came to, remote where it came from. `ds` is the outer DiffServ byte with ECN.
+    pub fn esp(&mut self, now: Instant, outer: Outer, ds: u8, mut packet: Buffer, out: &mut Vec<Output>) {
+        self.flush_logs(out);
+        let header = esp::Header::parse(packet.bytes());
+        match self.open(now, &outer, ds, &mut packet, out) {
+            Ok(Inner { tunnel, header }) => {
+                let work = Work { packet, source: Source::Tunnel(tunnel), header: Some(header), cut: None };
+                self.run(now, work, out);
+            }
+            Err(reason) => {
+                self.counters.count(reason);
+                self.log_refusal(now, reason, &outer, header, &packet, out);
+                self.pool.give(packet);
+            }
+        }
+    }
+
+    fn open(
+        &mut self,
+        now: Instant,
+        outer: &Outer,
+        ds: u8,
+        packet: &mut Buffer,
+        out: &mut Vec<Output>,
+    ) -> Result<Inner, Reason> {
+        let spi = esp::Header::parse(packet.bytes()).ok_or(Reason::EspMalformed)?.spi;
+        let Some(slot) = self.sas.by_spi(spi) else {
+            self.tell_unknown(now, spi, outer, out);
+            return Err(Reason::UnknownSpi);
+        };
+        let sa = self.sas.get_mut(slot).ok_or(Reason::UnknownSpi)?;
+        if sa.used_up() {
+            return Err(Reason::SaUsedUp);
+        }
+        let opened = sa.open(packet)?;
+        sa.usage.packets_in += 1;
+        sa.usage.last_in = Some(now);
+        // RFC 7296 section 2.23: only a packet that is authentic and newer than all before may say where the peer is.
+        if opened.newest
+            && outer.udp
+            && sa.outer.udp
+            && outer.remote != sa.outer.remote
+            && sa.moved_raised.is_none_or(|at| now.since(at) >= ONCE_PER)
+        {
+            sa.moved_raised = Some(now);
+            out.push(Output::Exception(Exception::Moved { sa: sa.id, remote: outer.remote }));
+        }
+        let tunnel = sa.tunnel;
+        let inner = match opened.next_header {
+            ip::NONE => Err(Reason::Dummy),
+            ip::IPV4 | ip::IPV6 => sa.admit(opened.next_header, ds, packet),
+            _ => Err(Reason::NextHeader),
+        };
+        if let Ok(header) = &inner {
+            sa.usage.bytes_in += u64::try_from(header.total).unwrap_or(0);
+        }
+        let limit = sa.limit_reached();
+        // The peer has this pair, so it may be used.
+        self.sas.start_sending(slot);
+        if let Some(limit) = limit {
+            self.tell_limit(now, slot, limit, out);
+        }
+        inner.map(|header| Inner { tunnel, header })
+    }
+
+    /// Tells the control side of an SPI that nobody knows, once a second per address.
+    fn tell_unknown(&mut self, now: Instant, spi: u32, outer: &Outer, out: &mut Vec<Output>) {
+        if spi > esp::SPI_RESERVED_MAX && self.strangers.may_tell(now, outer.remote.ip()) {
+            out.push(Output::Exception(Exception::UnknownSpi { spi, remote: outer.remote }));
+        }
+    }
+
+    fn log_refusal(
+        &mut self,
+        now: Instant,
+        reason: Reason,
+        outer: &Outer,
+        header: Option<esp::Header>,
+        packet: &Buffer,
+        out: &mut Vec<Output>,
+    ) {
+        if !self.may_log(now, reason, out) {
+            return;
+        }
+        let (source_ip, dest_ip) = (outer.remote.ip().to_string(), outer.local.ip().to_string());
+        let spi = header.map_or(String::new(), |header| format!("{:#010x}", header.spi));
+        let seq = header.map_or(0, |header| u64::from(header.sequence));
+        let (protocol, why) = ("ESP".to_owned(), reason.sentence().to_owned());
+        let record = match reason {
+            Reason::EspMalformed | Reason::NextHeader | Reason::InnerMalformed => {
+                PacketCorrupt { source_ip, dest_ip, spi, seq, protocol, reason: why }.record()
+            }
+            Reason::IcvFailure => IcvFailure { source_ip, dest_ip, spi, seq, protocol, reason: why }.record(),
+            Reason::Replayed => SequenceNumberFailure { source_ip, dest_ip, spi, seq, protocol, reason: why }.record(),
+            Reason::UnknownSpi => SaLookupFailure { source_ip, dest_ip, spi, seq, protocol, reason: why }.record(),
+            Reason::BadPadding => BadPadding { source_ip, dest_ip, spi, seq, protocol, reason: why }.record(),
+            Reason::InnerAddress => {
+                let Ok(inner) = ip::Header::parse(packet.bytes()) else { return };
+                let sa = header.and_then(|header| self.sas.by_spi(header.spi)).and_then(|slot| self.sas.get(slot));
+                let tunnel = sa.map_or(String::new(), |sa| self.name(sa.tunnel).to_string());
+                let (source_ip, dest_ip) = (inner.source.to_string(), inner.destination.to_string());
+                IpValidationFailure { tunnel, source_ip, dest_ip, spi, reason: why }.record()
+            }
+            // A dummy is meant to go unseen, congestion is daily life, and the end of an SA has been told.
+            _ => return,
+        };
+        out.push(Output::Log(record));
+    }
+}
+
+impl super::sa::Sa {
+    /// Checks the inner packet against the SA and takes over the network's mark of congestion.
+    fn admit(&self, next_header: u8, ds: u8, packet: &mut Buffer) -> Result<ip::Header, Reason> {
+        let mut header = ip::Header::parse(packet.bytes()).map_err(|_| Reason::InnerMalformed)?;
+        if header.is_v4() != (next_header == ip::IPV4) {
+            return Err(Reason::InnerMalformed);
+        }
+        // What lies behind the inner packet's own length is traffic flow confidentiality padding (RFC 4303 section 2.7).
+        packet.truncate(header.total);
+        let (source_port, destination_port) = match header.fragment {
+            Some(_) => (None, None),
+            None => Seen::new(packet.bytes(), header).ok_or(Reason::InnerMalformed)?.selector_ports(),
+        };
+        let fits = |selectors: &[base::Selector], address, port| {
+            selectors.iter().any(|selector| selector.matches(address, header.protocol, port))
+        };
+        // RFC 4301 section 5.2 step 4.
+        if !fits(&self.remote, header.source, source_port) || !fits(&self.local, header.destination, destination_port) {
+            return Err(Reason::InnerAddress);
+        }
+        let marked = ip::ecn_out_of_tunnel(header.ds, ds).ok_or(Reason::Congestion)?;
+        if marked != header.ds {
+            ip::set_ds(packet.bytes_mut(), marked);
+            header.ds = marked;
+        }
+        Ok(header)
+    }
+}
+
+/// Who sent SPIs that nobody knows, and when the control side was told of it.
+#[derive(Debug, Default)]
+pub(crate) struct Strangers(BTreeMap<IpAddr, Instant>);
+
+impl Strangers {
+    fn may_tell(&mut self, now: Instant, address: IpAddr) -> bool {
+        if self.0.get(&address).is_some_and(|at| now.since(*at) < ONCE_PER) {
+            return false;
+        }
+        if self.0.len() >= STRANGERS_MAX {
+            self.0.retain(|_, at| now.since(*at) < ONCE_PER);
+        }
+        let room = self.0.len() < STRANGERS_MAX;
+        if room {
+            self.0.insert(address, now);
+        }
+        room
+    }
+}

@@ -1,0 +1,94 @@
+//! Sealing: from an inner packet to an ESP packet, in place (RFC 4303 section 3.3).
+
+use base::Buffer;
+use wire::{esp, ip};
+
+use super::sa::Sa;
+
+/// Why a packet was not sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotSealed {
+    /// Every sequence number has been used.
+    SequenceEnd,
+    /// The packet is no IP packet, too long, or the cipher refused it.
+    Refused,
+}
+
+/// The longest vector of any cipher.
+const IV_MAX: usize = 16;
+
+impl Sa {
+    /// Makes an ESP packet of the inner packet. Its sequence number and vector are used up even when it fails.
+    pub(super) fn seal(&mut self, packet: &mut Buffer) -> Result<(), NotSealed> {
+        // RFC 4303 section 3.3.3: numbers never repeat under one key.
+        if self.sent >= self.sequence_max() {
+            return Err(NotSealed::SequenceEnd);
+        }
+        self.sent += 1;
+        let mut iv = [0; IV_MAX];
+        let iv = iv.get_mut(..self.sealer.encryption().iv_len()).ok_or(NotSealed::Refused)?;
+        match &mut self.vectors {
+            Some(random) => random.fill(iv),
+            // RFC 4106 section 3.1: the vector of GCM must be unique, and the sequence number is.
+            None if !iv.is_empty() => iv.copy_from_slice(self.sent.to_be_bytes().get(..iv.len()).unwrap_or_default()),
+            None => {}
+        }
+        self.seal_with(self.sent, iv, packet)
+    }
+
+    /// [`Self::seal`] with a given sequence number and vector.
+    pub(super) fn seal_with(&self, sequence: u64, iv: &[u8], packet: &mut Buffer) -> Result<(), NotSealed> {
+        let next_header = match ip::version(packet.bytes()) {
+            Some(4) => ip::IPV4,
+            Some(6) => ip::IPV6,
+            _ => return Err(NotSealed::Refused),
+        };
+        let padding = esp::padding(packet.len(), self.sealer.encryption().block_len());
+        let icv_len = self.sealer.icv_len();
+        if packet.len() + padding + esp::TRAILER + icv_len + iv.len() + esp::HEADER > usize::from(u16::MAX) {
+            return Err(NotSealed::Refused);
+        }
+        let end = packet.append(padding + esp::TRAILER);
+        esp::write_trailer(end, next_header);
+        let text_len = packet.len();
+        packet.append(icv_len);
+        let sequence = Sequence::new(self.spi_out, sequence);
+        let front = packet.prepend(esp::HEADER + iv.len());
+        let (header, vector) = front.split_at_mut_checked(esp::HEADER).ok_or(NotSealed::Refused)?;
+        header.copy_from_slice(&sequence.header);
+        vector.copy_from_slice(iv);
+        let body = packet.bytes_mut().get_mut(esp::HEADER + iv.len()..).ok_or(NotSealed::Refused)?;
+        let (text, icv) = body.split_at_mut_checked(text_len).ok_or(NotSealed::Refused)?;
+        let (aad, tail) = sequence.authenticated(self.esn, self.sealer.encryption().is_aead());
+        self.sealer.seal(iv, aad, tail, text, icv).map_err(|_| NotSealed::Refused)
+    }
+}
+
+/// A sequence number in the forms in which it is sent and authenticated.
+pub(super) struct Sequence {
+    header: [u8; esp::HEADER],
+    high: [u8; 4],
+    /// SPI, upper and lower half: what an AEAD authenticates with ESN (RFC 4106 section 5).
+    extended: [u8; 12],
+}
+
+impl Sequence {
+    pub(super) fn new(spi: u32, sequence: u64) -> Self {
+        let [a, b, c, d] = spi.to_be_bytes();
+        let [h0, h1, h2, h3, l0, l1, l2, l3] = sequence.to_be_bytes();
+        Self {
+            header: [a, b, c, d, l0, l1, l2, l3],
+            high: [h0, h1, h2, h3],
+            extended: [a, b, c, d, h0, h1, h2, h3, l0, l1, l2, l3],
+        }
+    }
+
+    /// What is authenticated in front of the vector and behind the text (RFC 4303 section 2.8, RFC 4106 section 5).
+    pub(super) fn authenticated(&self, esn: bool, aead: bool) -> (&[u8], &[u8]) {
+        match (esn, aead) {
+            (false, _) => (&self.header, &[]),
+            (true, true) => (&self.extended, &[]),
+            (true, false) => (&self.header, &self.high),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Into a tunnel: the SA for the packet, or the queue until there is one; pieces that fit; sealing.
+
+use base::{Buffer, Instant};
+
+use super::sa::Limit;
+use super::seal::NotSealed;
+use crate::events::SequenceNumberOverflow;
+use crate::flows::{CachedSa, Way};
+use crate::inspect::Seen;
+use crate::path::{Denial, Source, Work};
+use crate::{Dataplane, Exception, InterfaceId, Output, Reason, TunnelPath, fragments};
+use base::Event;
+use wire::icmp::Problem;
+
+impl Dataplane {
+    /// Sends a packet into a tunnel, or lets it wait for it.
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        work: Work,
+        seen: &Seen,
+        tunnel: InterfaceId,
+        flow: Option<(u32, Way)>,
+        out: &mut Vec<Output>,
+    ) {
+        match self.choose(seen, tunnel, flow) {
+            Some(slot) => self.send_by(now, slot, work, seen, out),
+            None => self.wait_for(now, work, seen, tunnel, out),
+        }
+    }
+
+    /// The SA for a packet, remembered in its flow.
+    fn choose(&mut self, seen: &Seen, tunnel: InterfaceId, flow: Option<(u32, Way)>) -> Option<u32> {
+        // An ICMP error has selectors of its own, whatever it is about.
+        let flow = flow.filter(|_| !seen.is_icmp_error());
+        let end = flow.and_then(|(slot, way)| Some(self.flows.get_mut(slot)?.towards(way)));
+        let cached = end.as_ref().and_then(|end| end.sa);
+        if let Some(CachedSa { slot, selection }) = cached
+            && self.sas.get(slot).is_some_and(|sa| sa.selection == selection)
+        {
+            return Some(slot);
+        }
+        let (source_port, destination_port) = seen.selector_ports();
+        let source = (seen.ip.source, source_port);
+        let slot = self.sas.select(tunnel, seen.ip.protocol, source, (seen.ip.destination, destination_port))?;
+        if let (Some(end), Some(sa)) = (end, self.sas.get(slot)) {
+            end.sa = Some(CachedSa { slot, selection: sa.selection });
+        }
+        Some(slot)
+    }
+
+    fn wait_for(&mut self, now: Instant, work: Work, seen: &Seen, tunnel: InterfaceId, out: &mut Vec<Output>) {
+        let pair = self.tunnel(tunnel).and_then(|path| networks_of(path, seen));
+        let Some(pair) = pair else {
+            return self.deny(now, work, Denial::of(Reason::OutsideTunnel), out);
+        };
+        if work.source == Source::Error {
+            return self.deny(now, work, Denial::of(Reason::TunnelUnavailable), out);
+        }
+        let key = seen.key();
+        let (until, most) = (now + self.policy.settings.waiting_time, self.policy.settings.waiting_per_tunnel_max);
+        if let Some(gone) = self.waiting.enter(tunnel, work, until, most) {
+            self.deny(now, gone, Denial::of(Reason::WaitingFull), out);
+        }
+        if self.waiting.may_ask(now, tunnel, pair) {
+            out.push(Output::Exception(Exception::Acquire {
+                tunnel,
+                source: (key.source, key.ports.0),
+                destination: (key.destination, key.ports.1),
+                protocol: key.protocol,
+            }));
+        }
+    }
+
+    /// Sends what waits for a tunnel and fits one of its SAs.
+    pub(crate) fn send_waiting(&mut self, now: Instant, tunnel: InterfaceId, out: &mut Vec<Output>) {
+        let mut staying = std::collections::VecDeque::new();
+        for waiting in self.waiting.take(tunnel) {
+            let seen = waiting.work.header.and_then(|header| Seen::new(waiting.work.packet.bytes(), header));
+            let Some(seen) = seen else { continue };
+            match self.choose(&seen, tunnel, None) {
+                Some(slot) => self.send_by(now, slot, waiting.work, &seen, out),
+                None => staying.push_back(waiting),
+            }
+        }
+        self.waiting.put_back(tunnel, staying);
+    }
+
+    /// Seals a packet with an SA, in pieces if it must be.
+    fn send_by(&mut self, now: Instant, slot: u32, work: Work, seen: &Seen, out: &mut Vec<Output>) {
+        let Some(sa) = self.sas.get(slot) else {
+            return self.deny(now, work, Denial::of(Reason::TunnelUnavailable), out);
+        };
+        let room = sa.room(seen.ip.is_v4());
+        let limit = work.cut.map_or(room, |cut| cut.longest().min(room));
+        if work.packet.len() <= limit {
+            return self.seal(now, slot, work.packet, seen, out);
+        }
+        // RFC 4301 section 8.2.1: whoever forbids fragments is told the size. What came in pieces may leave in pieces.
+        let pieces = if seen.ip.whole && work.cut.is_none() {
+            None
+        } else {
+            fragments::cut(work.packet.bytes(), &seen.ip, work.cut, room, &mut self.pool)
+        };
+        let Some(pieces) = pieces else {
+            let problem = Problem::TooBig(u16::try_from(room).unwrap_or(u16::MAX));
+            return self.deny(now, work, Denial::telling(Reason::TooBig, problem), out);
+        };
+        self.pool.give(work.packet);
+        for piece in pieces {
+            self.seal(now, slot, piece, seen, out);
+        }
+    }
+
+    fn seal(&mut self, now: Instant, slot: u32, mut packet: Buffer, seen: &Seen, out: &mut Vec<Output>) {
+        let Some(sa) = self.sas.get_mut(slot) else { return };
+        let len = packet.len();
+        if let Err(error) = sa.seal(&mut packet) {
+            if error == NotSealed::SequenceEnd {
+                sa.sending = super::sa::Sending::Never;
+            }
+            self.counters.count(Reason::NotSealed);
+            self.pool.give(packet);
+            return;
+        }
+        sa.usage.packets_out += 1;
+        sa.usage.bytes_out += u64::try_from(len).unwrap_or(0);
+        sa.usage.last_out = Some(now);
+        // RFC 6040 section 4.1, normal mode: the outer packet says of ECN what the inner one says.
+        let ds = sa.outer_ds.map_or(seen.ip.ds, |outer| outer & !3 | seen.ip.ds & 3);
+        out.push(Output::Outer { outer: sa.outer, ds, packet });
+        if let Some(limit) = sa.limit_reached() {
+            self.tell_limit(now, slot, limit, out);
+        }
+    }
+
+    /// Tells the control side that an SA is near or at its end.
+    pub(super) fn tell_limit(&mut self, now: Instant, slot: u32, limit: Limit, out: &mut Vec<Output>) {
+        let Some(sa) = self.sas.get(slot) else { return };
+        let (id, tunnel) = (sa.id, sa.tunnel);
+        match limit {
+            Limit::Soft => out.push(Output::Exception(Exception::SoftLimit(id))),
+            Limit::Hard => {
+                let event = SequenceNumberOverflow {
+                    source_ip: sa.outer.local.ip().to_string(),
+                    dest_ip: sa.outer.remote.ip().to_string(),
+                    spi: format!("{:#010x}", sa.spi_out),
+                    seq: sa.usage.packets_out,
+                    protocol: "ESP".to_owned(),
+                    reason: Reason::SaUsedUp.sentence().to_owned(),
+                };
+                self.log(now, Reason::SaUsedUp, event.record(), out);
+                self.sas.successors_of(tunnel, id);
+                self.sas.choose_again(tunnel);
+                out.push(Output::Exception(Exception::HardLimit(id)));
+            }
+        }
+    }
+}
+
+/// Which of the tunnel's local and remote networks a packet is between.
+pub(crate) fn networks_of(path: &TunnelPath, seen: &Seen) -> Option<(usize, usize)> {
+    let local = path.local_networks.iter().position(|range| range.contains(seen.ip.source))?;
+    let remote = path.remote_networks.iter().position(|range| range.contains(seen.ip.destination))?;
+    Some((local, remote))
+}

@@ -1,0 +1,192 @@
+//! What the packet path writes into the log. Numbers and names are the product's where it has them.
+
+use base::{Event, Meta, Severity};
+
+base::events! {
+    /// A packet was dropped by the rule named. `Default_Rule`: no rule allows it; add one if it should pass.
+    /// `Default_Access_Rule`: the route back to its source does not lead to the interface it came in by, so the source is
+    /// forged or a route is missing.
+    RulesetDropPacket = 06_000_051 rev 1, Warning, RULE, "ruleset_drop_packet", action "drop" {
+        rule: String, recvif: String, srcip: String, destip: String, ipproto: String, ipdatalen: usize,
+        srcport: u16, destport: u16,
+    }
+
+    /// A packet's headers break the rules of IP, TCP, UDP or ICMP. Its sender is broken or hostile.
+    MalformedPacket = 06_000_070 rev 1, Warning, RULE, "malformed_packet", action "drop" {
+        reason: String, recvif: String, srcip: String, destip: String, ipproto: String,
+    }
+
+    /// A packet claims a source address that nobody can have. Its sender is misconfigured or hostile.
+    ImpossibleSource = 06_000_071 rev 1, Warning, RULE, "impossible_source", action "drop" {
+        recvif: String, srcip: String, destip: String, ipproto: String,
+    }
+
+    /// No route leads to the destination of a packet. Add a route, or find out why somebody sends there.
+    NoRoute = 06_000_072 rev 1, Warning, RULE, "no_route", action "drop" {
+        recvif: String, srcip: String, destip: String, ipproto: String,
+    }
+
+    /// Fragments contradict each other, or there are too many of unfinished packets. This is how evasion and exhaustion
+    /// are tried.
+    FragmentDropped = 06_000_073 rev 1, Warning, RULE, "fragment_dropped", action "drop" {
+        reason: String, recvif: String, srcip: String, destip: String, ipproto: String,
+    }
+
+    /// A connection was opened under a rule that logs.
+    ConnOpen = 00_600_001 rev 1, Info, CONN, "conn_open", action "none" {
+        rule: String, conn: String, connipproto: String, connrecvif: String, connsrcip: String, connsrcport: u16,
+        conndestif: String, conndestip: String, conndestport: u16,
+    }
+
+    /// A connection that was opened under a rule that logs has ended. `origsent` and `termsent` are the bytes that its
+    /// opener and the other side have sent, `conntime` its age in seconds.
+    ConnClose = 00_600_002 rev 1, Info, CONN, "conn_close", action "close" {
+        rule: String, conn: String, connipproto: String, connrecvif: String, connsrcip: String, connsrcport: u16,
+        conndestif: String, conndestip: String, conndestport: u16, origsent: u64, termsent: u64, conntime: u64,
+    }
+
+    /// There are as many connections as may be; a new one was refused. Somebody opens them without end, or the limit is
+    /// too low for this network.
+    ConnectionTableFull = 00_600_003 rev 1, Warning, CONN, "connection_table_full", action "drop" {
+        recvif: String, srcip: String, destip: String, ipproto: String, limit: usize,
+    }
+
+    /// A packet belongs to no connection and cannot open one: the middle of a TCP connection that has timed out or began
+    /// before the gateway did, or an answer nobody asked for.
+    NoNewConnForThisPacket = 00_600_012 rev 1, Notice, CONN, "no_new_conn_for_this_packet", action "drop" {
+        recvif: String, srcip: String, destip: String, ipproto: String, srcport: u16, destport: u16,
+    }
+
+    /// An ESP packet is truncated or holds no IP packet. The peer is broken, or somebody sends rubbish.
+    PacketCorrupt = 01_800_110 rev 1, Warning, IPSEC, "packet_corrupt", action "drop" {
+        source_ip: String, dest_ip: String, spi: String, seq: u64, protocol: String, reason: String,
+    }
+
+    /// The integrity check of an ESP packet failed: altered on the way, or the peer uses another key.
+    IcvFailure = 01_800_111 rev 1, Warning, IPSEC, "icv_failure", action "drop" {
+        source_ip: String, dest_ip: String, spi: String, seq: u64, protocol: String, reason: String,
+    }
+
+    /// The sequence number of an ESP packet was seen before or is older than the window. A few after a network hiccup are
+    /// normal; many are a replay, or packets reordered by more than the window holds.
+    SequenceNumberFailure = 01_800_112 rev 1, Warning, IPSEC, "sequence_number_failure", action "drop" {
+        source_ip: String, dest_ip: String, spi: String, seq: u64, protocol: String, reason: String,
+    }
+
+    /// No SA has the SPI of an ESP packet. The peer still uses an SA that this gateway has forgotten; it will find out by
+    /// its dead peer detection.
+    SaLookupFailure = 01_800_113 rev 1, Warning, IPSEC, "sa_lookup_failure", action "drop" {
+        source_ip: String, dest_ip: String, spi: String, seq: u64, protocol: String, reason: String,
+    }
+
+    /// The sequence numbers of an SA are used up, or it has carried as many bytes as it may, before it was rekeyed.
+    SequenceNumberOverflow = 01_800_115 rev 1, Notice, IPSEC, "sequence_number_overflow", action "drop" {
+        source_ip: String, dest_ip: String, spi: String, seq: u64, protocol: String, reason: String,
+    }
+
+    /// The padding inside an authentic ESP packet is not 1, 2, 3 and so on. The peer's implementation is unusual.
+    BadPadding = 01_800_116 rev 1, Warning, IPSEC, "bad_padding", action "drop" {
+        source_ip: String, dest_ip: String, spi: String, seq: u64, protocol: String, reason: String,
+    }
+
+    /// The addresses or ports inside an authentic ESP packet are not those the SA was negotiated for. The peer's routing
+    /// sends packets into the wrong tunnel, or somebody behind it forges addresses.
+    IpValidationFailure = 01_800_119 rev 1, Warning, IPSEC, "ip_validation_failure", action "drop" {
+        tunnel: String, source_ip: String, dest_ip: String, spi: String, reason: String,
+    }
+
+    /// So many packets were worth a log line that some lines were left out; their counters have them all.
+    PacketLogFlood = 01_803_950 rev 1, Notice, IPSEC, "packet_log_flood", action "none" { suppressed: u64 }
+
+    /// A packet is routed into a tunnel whose networks it does not belong to. Correct the route, or the tunnel's local and
+    /// remote network on both sides.
+    PacketOutsideTunnel = 01_803_951 rev 1, Warning, IPSEC, "packet_outside_tunnel", action "drop" {
+        tunnel: String, srcip: String, destip: String, ipproto: String,
+    }
+
+    /// A packet that waited for its tunnel was dropped. `reason` says whether too many waited, the time was up, or the
+    /// tunnel cannot be set up; see the log of the negotiation for why.
+    TunnelPacketNotSent = 01_803_952 rev 1, Notice, IPSEC, "tunnel_packet_not_sent", action "drop" {
+        srcip: String, destip: String, ipproto: String, reason: String,
+    }
+}
+
+/// Connections and drops are logged at the severity that their rule names: one row per event, one column per severity.
+static AT_SEVERITY: [[Meta; 8]; 3] =
+    [at_every_severity::<RulesetDropPacket>(), at_every_severity::<ConnOpen>(), at_every_severity::<ConnClose>()];
+
+const SEVERITIES: [Severity; 8] = [
+    Severity::Debug,
+    Severity::Info,
+    Severity::Notice,
+    Severity::Warning,
+    Severity::Error,
+    Severity::Critical,
+    Severity::Alert,
+    Severity::Emergency,
+];
+
+const fn at_every_severity<E: Event>() -> [Meta; 8] {
+    let [a, b, c, d, e, f, g, h] = SEVERITIES;
+    [at::<E>(a), at::<E>(b), at::<E>(c), at::<E>(d), at::<E>(e), at::<E>(f), at::<E>(g), at::<E>(h)]
+}
+
+const fn at<E: Event>(severity: Severity) -> Meta {
+    let Meta { id, revision, category, name, action, fields, help, .. } = E::META;
+    Meta { id, revision, category, severity, name, action, fields, help }
+}
+
+/// The record of an event of [`AT_SEVERITY`] at another severity than its own.
+pub(crate) fn record_at<E: Event>(event: &E, severity: Severity) -> base::Record {
+    let mut record = event.record();
+    let other = AT_SEVERITY.iter().flatten().find(|meta| meta.id == record.meta.id && meta.severity == severity);
+    if let Some(meta) = other {
+        record.meta = meta;
+    }
+    record
+}
+
+/// The name of an IP protocol, or its number.
+pub(crate) fn protocol_name(protocol: u8) -> String {
+    match protocol {
+        wire::ip::ICMP => "ICMP".to_owned(),
+        wire::ip::TCP => "TCP".to_owned(),
+        wire::ip::UDP => "UDP".to_owned(),
+        wire::ip::ESP => "ESP".to_owned(),
+        wire::ip::ICMPV6 => "ICMPV6".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_event_has_its_own_number() {
+        let ids: BTreeSet<_> = EVENTS.iter().map(|meta| meta.id).collect();
+        assert_eq!(ids.len(), EVENTS.len());
+    }
+
+    #[test]
+    fn a_rule_may_choose_the_severity_of_its_events() {
+        let event = PacketLogFlood { suppressed: 1 };
+        assert_eq!(record_at(&event, Severity::Error).meta.severity, Severity::Notice, "no rule logs this one");
+        for severity in SEVERITIES {
+            let event = RulesetDropPacket {
+                rule: "r".into(),
+                recvif: "lan".into(),
+                srcip: String::new(),
+                destip: String::new(),
+                ipproto: String::new(),
+                ipdatalen: 0,
+                srcport: 0,
+                destport: 0,
+            };
+            let record = record_at(&event, severity);
+            assert_eq!((record.meta.severity, record.is::<RulesetDropPacket>()), (severity, true));
+        }
+    }
+}

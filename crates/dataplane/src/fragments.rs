@@ -1,0 +1,345 @@
+//! Fragments: put together before anything decides about them, taken apart again before they leave.
+//!
+//! Rules and selectors look at ports, which only the first fragment has; a packet that has been put together has no
+//! second truth. Everything is bounded, and fragments that overlap end their packet (RFC 5722 section 3).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use base::{Buffer, Duration, Instant, Pool};
+use wire::ip::{self, Header};
+use wire::{ipv4, ipv6};
+
+use crate::Reason;
+
+/// Packets that may be unfinished at a time.
+pub const PACKETS_MAX: usize = 256;
+/// Of these from one source.
+pub const PACKETS_PER_SOURCE_MAX: usize = 64;
+/// Bytes of unfinished packets at a time.
+pub const BYTES_MAX: usize = 4 << 20;
+/// Fragments of one packet: enough for 65,535 bytes in pieces of 576.
+pub const PIECES_MAX: usize = 128;
+/// How long the other fragments may take.
+pub const TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How a packet that was put together had been cut, so that it can leave in pieces no longer than it came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// Length of the longest fragment.
+    longest: usize,
+    /// Its identification.
+    id: u32,
+    /// IPv6: length of the headers that every fragment carries.
+    common: usize,
+    /// IPv6: where among them the number of the next header stands.
+    chain: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Id {
+    source: IpAddr,
+    destination: IpAddr,
+    id: u32,
+    /// IPv4 keeps identifications apart per protocol; IPv6 does not.
+    protocol: u8,
+    /// Fragments that came in by different ways are never put together.
+    from: u32,
+}
+
+#[derive(Debug)]
+struct Unfinished {
+    /// Payload pieces by offset.
+    pieces: BTreeMap<usize, Vec<u8>>,
+    /// The headers of the first fragment.
+    headers: Option<Vec<u8>>,
+    /// Length of the whole payload, once the last fragment is here.
+    end: Option<usize>,
+    bytes: usize,
+    longest: usize,
+    common: usize,
+    chain: usize,
+    /// The ECN marks seen, as bits (RFC 3168 section 5.3).
+    marks: u8,
+    protocol: u8,
+    until: Instant,
+}
+
+/// Packets of which not all fragments are here.
+#[derive(Debug, Default)]
+pub(crate) struct Fragments {
+    unfinished: BTreeMap<Id, Unfinished>,
+    by_age: BTreeMap<(Instant, Id), ()>,
+    bytes: usize,
+}
+
+/// What became of a fragment.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It was the last one missing: the whole packet.
+    Whole(Buffer, Cut),
+    /// It waits for others.
+    Kept,
+    /// It was dropped, and what it belonged to with it.
+    Dropped(Reason),
+}
+
+impl Fragments {
+    /// Takes in a fragment that came by `from`.
+    pub(crate) fn add(&mut self, now: Instant, from: u32, header: &Header, packet: &[u8]) -> Outcome {
+        let Some(fragment) = header.fragment else { return Outcome::Kept };
+        let id = Id {
+            source: header.source,
+            destination: header.destination,
+            id: fragment.id,
+            protocol: if header.is_v4() { header.protocol } else { 0 },
+            from,
+        };
+        if !self.unfinished.contains_key(&id) && !self.begin(now, id, header.protocol) {
+            return Outcome::Dropped(Reason::FragmentLimit);
+        }
+        let payload = header.payload_of(packet);
+        let room = self.bytes + payload.len() <= BYTES_MAX;
+        let Some(entry) = self.unfinished.get_mut(&id) else { return Outcome::Kept };
+        if entry.pieces.len() >= PIECES_MAX || !room {
+            self.remove(&id);
+            return Outcome::Dropped(Reason::FragmentLimit);
+        }
+        match entry.insert(fragment, header, packet, payload) {
+            Inserted::Yes => self.bytes += payload.len(),
+            Inserted::Again => return Outcome::Kept,
+            Inserted::Contradiction => {
+                self.remove(&id);
+                return Outcome::Dropped(Reason::FragmentOverlap);
+            }
+        }
+        if !entry.complete() {
+            return Outcome::Kept;
+        }
+        let Some(entry) = self.remove(&id) else { return Outcome::Kept };
+        let cut = Cut { longest: entry.longest, id: id.id, common: entry.common, chain: entry.chain };
+        match entry.assemble(header.is_v4()) {
+            Some(whole) => Outcome::Whole(whole, cut),
+            None => Outcome::Dropped(Reason::FragmentOverlap),
+        }
+    }
+
+    /// Makes room for one more packet; false when its source has too many unfinished ones already.
+    fn begin(&mut self, now: Instant, id: Id, protocol: u8) -> bool {
+        let of_source = self.unfinished.keys().filter(|other| other.source == id.source).count();
+        if of_source >= PACKETS_PER_SOURCE_MAX || self.unfinished.len() >= PACKETS_MAX {
+            return false;
+        }
+        let until = now + TIME_MAX;
+        self.by_age.insert((until, id), ());
+        let entry = Unfinished {
+            pieces: BTreeMap::new(),
+            headers: None,
+            end: None,
+            bytes: 0,
+            longest: 0,
+            common: 0,
+            chain: 0,
+            marks: 0,
+            protocol,
+            until,
+        };
+        self.unfinished.insert(id, entry);
+        true
+    }
+
+    fn remove(&mut self, id: &Id) -> Option<Unfinished> {
+        let entry = self.unfinished.remove(id)?;
+        self.by_age.remove(&(entry.until, *id));
+        self.bytes -= entry.bytes;
+        Some(entry)
+    }
+
+    /// Forgets a packet whose time is up; true when there was one.
+    pub(crate) fn expire(&mut self, now: Instant) -> bool {
+        match self.by_age.first_key_value() {
+            Some((&(until, id), ())) if until <= now => self.remove(&id).is_some(),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.by_age.first_key_value().map(|((until, _), ())| *until)
+    }
+}
+
+enum Inserted {
+    Yes,
+    Again,
+    Contradiction,
+}
+
+impl Unfinished {
+    fn insert(&mut self, fragment: ip::Fragment, header: &Header, packet: &[u8], payload: &[u8]) -> Inserted {
+        let (start, end) = (fragment.offset, fragment.offset + payload.len());
+        if self.pieces.get(&start).is_some_and(|piece| piece == payload) {
+            return Inserted::Again;
+        }
+        let before = self.pieces.range(..end).next_back();
+        let overlaps = before.is_some_and(|(at, piece)| at + piece.len() > start);
+        let last = self.pieces.last_key_value().map_or(0, |(at, piece)| at + piece.len());
+        let wrong_end = match (self.end, fragment.more) {
+            (Some(known), true) => end > known,
+            (Some(known), false) => end != known,
+            (None, true) => false,
+            (None, false) => end < last,
+        };
+        if overlaps || wrong_end {
+            return Inserted::Contradiction;
+        }
+        if !fragment.more {
+            self.end = Some(end);
+        }
+        if start == 0 {
+            let headers_len = if header.is_v4() { header.payload } else { fragment.header };
+            self.headers = packet.get(..headers_len).map(<[u8]>::to_vec);
+            self.common = fragment.header;
+            self.chain = fragment.chain;
+            self.protocol = header.protocol;
+        }
+        self.longest = self.longest.max(header.total);
+        self.marks |= 1 << (header.ds & 3);
+        self.bytes += payload.len();
+        self.pieces.insert(start, payload.to_vec());
+        Inserted::Yes
+    }
+
+    /// No two pieces overlap, so they are all there when their lengths add up to the end.
+    fn complete(&self) -> bool {
+        self.headers.is_some() && self.end == Some(self.bytes)
+    }
+
+    fn assemble(self, v4: bool) -> Option<Buffer> {
+        let ecn = self.ecn()?;
+        let headers = self.headers?;
+        let total = headers.len() + self.bytes;
+        let mut packet = Buffer::with_capacity(total);
+        packet.extend(&headers);
+        for piece in self.pieces.values() {
+            packet.extend(piece);
+        }
+        let bytes = packet.bytes_mut();
+        if v4 {
+            ipv4::set_length_and_fragment(bytes, u16::try_from(total).ok()?, 0, 0);
+        } else {
+            if total > usize::from(u16::MAX) + ipv6::HEADER {
+                return None;
+            }
+            wire::octets::put(bytes, self.chain, [self.protocol]);
+            ipv6::set_payload_length(bytes, total - ipv6::HEADER);
+        }
+        let ds = Header::parse(bytes).ok()?.ds;
+        ip::set_ds(bytes, ds & !3 | ecn);
+        Some(packet)
+    }
+
+    /// RFC 3168 section 5.3: one fragment with CE marks the whole; CE beside "not capable" is a contradiction.
+    fn ecn(&self) -> Option<u8> {
+        match self.marks {
+            marks if marks & 0b1000 != 0 => (marks & 1 == 0).then_some(3),
+            marks if marks & 1 != 0 => Some(0),
+            marks if marks & 0b100 != 0 => Some(2),
+            _ => Some(1),
+        }
+    }
+}
+
+/// Cuts a packet into pieces of at most `mtu` bytes, or of what it was cut into before when that is less. `None` when it
+/// cannot be cut: an IPv6 packet that did not come in pieces.
+pub(crate) fn cut(
+    packet: &[u8],
+    header: &Header,
+    cut: Option<Cut>,
+    mtu: usize,
+    pool: &mut Pool,
+) -> Option<Vec<Buffer>> {
+    let mtu = cut.map_or(mtu, |cut| cut.longest.min(mtu));
+    if header.is_v4() { cut_v4(packet, header, mtu, pool) } else { cut_v6(packet, cut?, mtu, pool) }
+}
+
+fn cut_v4(packet: &[u8], header: &Header, mtu: usize, pool: &mut Pool) -> Option<Vec<Buffer>> {
+    let (first_headers, payload) = packet.get(..header.total)?.split_at_checked(header.payload)?;
+    let later_headers = headers_of_later_fragments(first_headers);
+    let mut pieces = Vec::new();
+    let mut offset = 0;
+    while offset < payload.len() {
+        let headers = if offset == 0 { first_headers } else { &later_headers };
+        let room = mtu.checked_sub(headers.len())?;
+        let rest = payload.get(offset..)?;
+        let len = if rest.len() <= room { rest.len() } else { room / 8 * 8 };
+        if len == 0 {
+            return None;
+        }
+        let more = len < rest.len();
+        let mut piece = pool.take();
+        piece.extend(headers);
+        piece.extend(rest.get(..len)?);
+        let total = u16::try_from(headers.len() + len).ok()?;
+        ipv4::set_length_and_fragment(piece.bytes_mut(), total, if more { ipv4::MF } else { 0 }, offset);
+        pieces.push(piece);
+        offset += len;
+    }
+    Some(pieces)
+}
+
+/// The header with those options only that every fragment carries (RFC 791 section 3.1, the "copied" flag).
+fn headers_of_later_fragments(headers: &[u8]) -> Vec<u8> {
+    let (fixed, mut options) = headers.split_at_checked(ipv4::HEADER).unwrap_or((headers, &[]));
+    let mut later = fixed.to_vec();
+    while let [kind, rest @ ..] = options {
+        let len = match (*kind, rest.first()) {
+            (0, _) => break,
+            (1, _) => 1,
+            (_, Some(len)) if *len >= 2 => usize::from(*len),
+            _ => break,
+        };
+        let Some((option, behind)) = options.split_at_checked(len) else { break };
+        if kind & 0x80 != 0 {
+            later.extend(option);
+        }
+        options = behind;
+    }
+    later.resize(later.len().next_multiple_of(4), 0);
+    let words = u8::try_from(later.len() / 4).unwrap_or(5);
+    wire::octets::put(&mut later, 0, [0x40 | words]);
+    later
+}
+
+fn cut_v6(packet: &[u8], cut: Cut, mtu: usize, pool: &mut Pool) -> Option<Vec<Buffer>> {
+    let (common, payload) = packet.split_at_checked(cut.common)?;
+    let protocol = wire::octets::u8(common, cut.chain)?;
+    let room = mtu.checked_sub(common.len() + ipv6::FRAGMENT_HEADER)?;
+    let mut pieces = Vec::new();
+    let mut offset = 0;
+    while offset < payload.len() {
+        let rest = payload.get(offset..)?;
+        let len = if rest.len() <= room { rest.len() } else { room / 8 * 8 };
+        if len == 0 {
+            return None;
+        }
+        let mut piece = pool.take();
+        piece.extend(common);
+        let more = len < rest.len();
+        ipv6::write_fragment_header(piece.append(ipv6::FRAGMENT_HEADER), protocol, cut.id, offset, more);
+        piece.extend(rest.get(..len)?);
+        let total = piece.len();
+        let bytes = piece.bytes_mut();
+        wire::octets::put(bytes, cut.chain, [ipv6::FRAGMENT]);
+        ipv6::set_payload_length(bytes, total - ipv6::HEADER);
+        pieces.push(piece);
+        offset += len;
+    }
+    Some(pieces)
+}
+
+impl Cut {
+    /// Length of the longest fragment that came in.
+    pub(crate) fn longest(&self) -> usize {
+        self.longest
+    }
+}

@@ -1,0 +1,101 @@
+//! What the gateway tells a sender whose packet it could not forward.
+
+use std::net::IpAddr;
+
+use base::{Buffer, Instant};
+use wire::icmp::{self, Problem};
+use wire::{ip, tcp};
+
+use crate::inspect::{Seen, Transport};
+use crate::path::{Source, Work};
+use crate::{CORE, Dataplane};
+
+/// Errors and resets in a second (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 f: such answers are rate limited).
+pub const ANSWERS_PER_SECOND: u32 = 200;
+
+/// How many have been sent in this second.
+#[derive(Debug, Default)]
+pub(crate) struct AnswerLimit {
+    second: u64,
+    sent: u32,
+}
+
+impl AnswerLimit {
+    fn may_answer(&mut self, now: Instant) -> bool {
+        if now.as_secs() != self.second {
+            *self = Self { second: now.as_secs(), sent: 0 };
+        }
+        self.sent = self.sent.saturating_add(1);
+        self.sent <= ANSWERS_PER_SECOND
+    }
+}
+
+impl Dataplane {
+    /// Sends the ICMP error about a packet to its sender.
+    pub(crate) fn tell_sender(&mut self, now: Instant, problem: Problem, work: &Work) {
+        let Some(seen) = answerable(work) else { return };
+        if seen.is_icmp_error() || !self.answers.may_answer(now) {
+            return;
+        }
+        let Some(source) = self.address_towards(&seen.ip, work.source) else { return };
+        let offender = work.packet.bytes();
+        if let Some(packet) = icmp::error_packet(problem, source, seen.ip.source, offender) {
+            self.queue_answer(&packet);
+        }
+    }
+
+    /// Refuses a packet: resets a TCP connection, says "prohibited" to everything else.
+    pub(crate) fn refuse(&mut self, now: Instant, work: &Work) {
+        let Some(seen) = answerable(work) else { return };
+        let Transport::Tcp(segment) = &seen.transport else {
+            return self.tell_sender(now, Problem::Prohibited, work);
+        };
+        // RFC 9293 section 3.10.7.1: a reset is not answered.
+        if segment.has(tcp::RST) || !self.answers.may_answer(now) {
+            return;
+        }
+        let (source, destination) = (seen.ip.destination, seen.ip.source);
+        let reset = tcp::reset_for(segment, source, destination);
+        if let Some(packet) = icmp::ip_packet(source, destination, ip::TCP, &reset) {
+            self.queue_answer(&packet);
+        }
+    }
+
+    fn queue_answer(&mut self, bytes: &[u8]) {
+        let mut packet: Buffer = self.pool.take();
+        packet.extend(bytes);
+        self.queue.push_back(Work { packet, source: Source::Error, header: None, cut: None });
+    }
+
+    /// The address that an error comes from: one of ours, as near to the sender as there is.
+    fn address_towards(&self, offender: &ip::Header, source: Source) -> Option<IpAddr> {
+        let sender = offender.source;
+        let own = self.routes.own_addresses();
+        let same_family = |address: &&IpAddr| address.is_ipv4() == sender.is_ipv4();
+        let route = self.routes.lookup(sender);
+        if source.is_core() || route.is_some_and(|route| route.interface == CORE) {
+            // The kernel of this machine believes no packet from the outside that claims to come from itself: to it the
+            // error comes from where its packet was going.
+            return Some(offender.destination);
+        }
+        if let Source::Tunnel(tunnel) = source
+            && let Some(path) = self.tunnel(tunnel)
+        {
+            let inside = |address: &&IpAddr| path.local_networks.iter().any(|range| range.contains(**address));
+            return path
+                .originator
+                .iter()
+                .find(same_family)
+                .or_else(|| own.iter().filter(same_family).find(inside))
+                .copied();
+        }
+        let beside = |address: &&IpAddr| route.is_some_and(|route| route.network.contains(*address));
+        own.iter().find(beside).or_else(|| own.iter().find(same_family)).copied()
+    }
+}
+
+/// RFC 1122 section 3.2.2: errors are not sent about what we sent as an error ourselves.
+fn answerable(work: &Work) -> Option<Seen> {
+    let header = work.header.filter(|_| work.source != Source::Error)?;
+    Seen::new(work.packet.bytes(), header)
+}

@@ -1,0 +1,192 @@
+//! What the rules, the flows and the selectors want to know of a packet, read once.
+
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
+
+use wire::icmp::Class;
+use wire::{icmp, ip, tcp, udp};
+
+/// A packet that has been looked into: not a fragment, all headers checked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub(crate) ip: ip::Header,
+    pub(crate) transport: Transport,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Transport {
+    Tcp(tcp::Header),
+    Udp(udp::Header),
+    Icmp(icmp::Header),
+    Other,
+}
+
+impl Seen {
+    /// Reads the transport header; `None` when it is truncated.
+    pub(crate) fn new(packet: &[u8], ip: ip::Header) -> Option<Self> {
+        let payload = ip.payload_of(packet);
+        let transport = match ip.protocol {
+            ip::TCP => Transport::Tcp(tcp::Header::parse(payload)?),
+            ip::UDP => Transport::Udp(udp::Header::parse(payload)?),
+            ip::ICMP if ip.is_v4() => Transport::Icmp(icmp::Header::parse(payload, false)?),
+            ip::ICMPV6 if !ip.is_v4() => Transport::Icmp(icmp::Header::parse(payload, true)?),
+            _ => Transport::Other,
+        };
+        Some(Self { ip, transport })
+    }
+
+    /// The connection it belongs to, seen from its sender. An echo has its identifier as the port of whoever asks.
+    pub(crate) fn key(&self) -> Key {
+        let ports = match &self.transport {
+            Transport::Tcp(tcp) => (tcp.source, tcp.destination),
+            Transport::Udp(udp) => (udp.source, udp.destination),
+            Transport::Icmp(icmp) => match icmp.class {
+                Class::Request(id) => (id, 0),
+                Class::Reply(id) => (0, id),
+                Class::Error | Class::Other => (0, 0),
+            },
+            Transport::Other => (0, 0),
+        };
+        Key { source: self.ip.source, destination: self.ip.destination, protocol: self.ip.protocol, ports }
+    }
+
+    /// Ports as selectors have them, of source and destination: for ICMP type and code (RFC 7296 section 3.13.1).
+    pub(crate) fn selector_ports(&self) -> (Option<u16>, Option<u16>) {
+        match &self.transport {
+            Transport::Tcp(tcp) => (Some(tcp.source), Some(tcp.destination)),
+            Transport::Udp(udp) => (Some(udp.source), Some(udp.destination)),
+            Transport::Icmp(icmp) => (Some(icmp.selector_port()), Some(icmp.selector_port())),
+            Transport::Other => (None, None),
+        }
+    }
+
+    pub(crate) fn class(&self) -> Option<Class> {
+        match &self.transport {
+            Transport::Icmp(icmp) => Some(icmp.class),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_icmp_error(&self) -> bool {
+        self.class() == Some(Class::Error)
+    }
+}
+
+/// What names a connection, in one direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    pub(crate) protocol: u8,
+    pub(crate) ports: (u16, u16),
+}
+
+impl Key {
+    /// The same connection in the other direction.
+    pub(crate) fn reversed(&self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            protocol: self.protocol,
+            ports: (self.ports.1, self.ports.0),
+        }
+    }
+
+    /// The connection of the packet that an ICMP error quotes. The quotation may end behind the first 8 bytes of the
+    /// transport header (RFC 792), and its checksum and length may have been changed on the way.
+    pub(crate) fn of_quotation(quoted: &[u8]) -> Option<Self> {
+        let (source, destination, protocol, payload): (IpAddr, IpAddr, u8, usize) = match ip::version(quoted)? {
+            4 => {
+                let fragment = wire::octets::u16(quoted, 6)? & 0x1fff;
+                if fragment != 0 {
+                    return None;
+                }
+                let source = wire::octets::array::<4>(quoted, 12)?;
+                let destination = wire::octets::array::<4>(quoted, 16)?;
+                let header_len = usize::from(quoted.first()? & 0xf) * 4;
+                (source.into(), destination.into(), wire::octets::u8(quoted, 9)?, header_len)
+            }
+            6 => {
+                // Extension headers in a quotation are rare enough to leave such an error unrelated.
+                let source = wire::octets::array::<16>(quoted, 8)?;
+                let destination = wire::octets::array::<16>(quoted, 24)?;
+                (source.into(), destination.into(), wire::octets::u8(quoted, 6)?, wire::ipv6::HEADER)
+            }
+            _ => return None,
+        };
+        let transport = quoted.get(payload..)?;
+        let ports = match protocol {
+            ip::TCP | ip::UDP => (wire::octets::u16(transport, 0)?, wire::octets::u16(transport, 2)?),
+            ip::ICMP | ip::ICMPV6 => match icmp::Header::parse(transport, protocol == ip::ICMPV6)?.class {
+                Class::Request(id) => (id, 0),
+                Class::Reply(id) => (0, id),
+                // RFC 1122 section 3.2.2: no error is sent about an error.
+                Class::Error => return None,
+                Class::Other => (0, 0),
+            },
+            _ => (0, 0),
+        };
+        Some(Self { source, destination, protocol, ports })
+    }
+}
+
+impl Hash for Key {
+    /// All in one write, which is half of the cost of a lookup.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let mut bytes = [0u8; 40];
+        let addresses = match (self.source, self.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                u128::from(source.to_bits()) << 32 | u128::from(destination.to_bits())
+            }
+            (source, destination) => {
+                let bits = |address| match address {
+                    IpAddr::V4(address) => u128::from(address.to_bits()),
+                    IpAddr::V6(address) => address.to_bits(),
+                };
+                wire::octets::put(&mut bytes, 24, bits(destination).to_be_bytes());
+                bits(source)
+            }
+        };
+        wire::octets::put(&mut bytes, 0, addresses.to_be_bytes());
+        wire::octets::put_u16(&mut bytes, 16, self.ports.0);
+        wire::octets::put_u16(&mut bytes, 18, self.ports.1);
+        wire::octets::put(&mut bytes, 20, [self.protocol]);
+        let len = if self.source.is_ipv4() { 24 } else { 40 };
+        state.write(bytes.get(..len).unwrap_or_default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(packet: &[u8]) -> Seen {
+        Seen::new(packet, ip::Header::parse(packet).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn an_echo_and_its_reply_are_one_connection() {
+        for (a, b) in [("10.0.0.1", "10.0.0.2"), ("2001:db8::1", "2001:db8::2")] {
+            let (a, b) = (a.parse().unwrap(), b.parse().unwrap());
+            let request = icmp::echo_request(a, b, 77, 1, b"x").unwrap();
+            let mut reply = request.clone();
+            let at = seen(&request).ip.payload;
+            ip::swap_addresses(&mut reply);
+            icmp::turn_into_reply(&mut reply[at..], b.is_ipv6());
+            assert_eq!(seen(&request).key().reversed(), seen(&reply).key());
+            assert_ne!(seen(&request).key(), seen(&reply).key());
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_connection_of_the_packet_it_quotes() {
+        let (a, b) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+        let request = icmp::echo_request(a, b, 77, 1, &[0; 400]).unwrap();
+        let error = icmp::error_packet(icmp::Problem::TooBig(100), b, a, &request).unwrap();
+        let quoted = icmp::quotation(seen(&error).ip.payload_of(&error));
+        assert_eq!(Key::of_quotation(quoted), Some(seen(&request).key()));
+        assert_eq!(Key::of_quotation(&quoted[..27]), None, "the eight bytes behind the header are not all there");
+        let about_error = icmp::error_packet(icmp::Problem::TooBig(100), b, a, &error).unwrap();
+        assert_eq!(Key::of_quotation(icmp::quotation(seen(&about_error).ip.payload_of(&about_error))), None);
+    }
+}
