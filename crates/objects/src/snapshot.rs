@@ -342,12 +342,6 @@ pub struct Settings {
     pub ipsec: IpsecSettings,
     /// Largest TCP MSS of connections through a tunnel (`TCPMSSVPNMax`), bytes.
     pub tcp_mss_vpn_max: u16,
-    /// Largest TCP MSS of other connections (`TCPMSSMax`), bytes.
-    pub tcp_mss_max: u16,
-    /// Smallest MSS that is believed (`TCPMSSMin`), bytes.
-    pub tcp_mss_min: u16,
-    /// Lower the MSS to what the interfaces' MTU allows as well (`TCPMSSAutoClamping`).
-    pub tcp_mss_auto_clamping: bool,
     /// How long an idle connection is remembered.
     pub timeouts: Timeouts,
     /// Connections that are remembered at the same time.
@@ -365,8 +359,6 @@ pub struct IpsecSettings {
     pub initial_contact: bool,
     /// Demand a cookie from every initiator (RFC 7296 section 2.6).
     pub force_cookies: bool,
-    /// IKE and ESP addressed to the gateway do not pass through the rule set.
-    pub before_rules: bool,
     /// Half-open IKE SAs at which every initiator must return a cookie.
     pub half_open_cookie_threshold: u32,
     /// Half-open IKE SAs in all.
@@ -398,8 +390,6 @@ pub struct Timeouts {
     pub tcp_fin: Duration,
     /// UDP.
     pub udp: Duration,
-    /// True: both sides keep a UDP connection alive. False: only the one that opened it.
-    pub udp_bidirectional: bool,
     /// ICMP echo.
     pub ping: Duration,
     /// Any other protocol.

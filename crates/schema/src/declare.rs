@@ -60,14 +60,13 @@ macro_rules! object {
     };
 }
 
-/// Declares a choice of words as an enum. `absent` lists words the product knows and this version does not offer.
+/// Declares a choice of words as an enum. `without` lists words the product knows and this version does not offer.
 #[macro_export]
 macro_rules! choice {
     (
         $(#[doc = $doc:literal])*
-        pub enum $type:ident {
+        pub enum $type:ident $(without $($absent:literal),+)? {
             $($(#[doc = $help:literal])* $variant:ident = $name:literal $(or $alias:literal)*,)+
-            $(absent $($absent:literal),+ ;)?
         }
     ) => {
         $(#[doc = $doc])*

@@ -148,7 +148,7 @@ impl Kind {
                 )),
             },
             Self::Reference { list, .. } => self.canonical_names(text, list),
-            Self::Addresses { family, form, .. } => canonical_addresses(text, family, form),
+            Self::Addresses { family, form, types } => canonical_addresses(text, family, form, !types.is_empty()),
             Self::Ranges { max } => read_ranges(text, max).map(|ranges| write_ranges(&ranges)),
             Self::Numbers { allowed, none } => {
                 let numbers = read_numbers(text, allowed, none)?;
@@ -362,7 +362,7 @@ fn read_literal(term: &str) -> Option<Result<IpRange, String>> {
     numeric.then(|| Err(format!("found \"{term}\"; expected four numbers from 0 to 255 with dots between")))
 }
 
-fn canonical_addresses(text: &str, family: Family, form: Form) -> Result<String, String> {
+fn canonical_addresses(text: &str, family: Family, form: Form, names: bool) -> Result<String, String> {
     let terms: Vec<&str> = text.split(',').map(str::trim).collect();
     if form != Form::Many && terms.len() > 1 {
         return Err(format!(
@@ -382,6 +382,9 @@ fn canonical_addresses(text: &str, family: Family, form: Form) -> Result<String,
             ));
         }
         let Some(literal) = read_literal(term) else {
+            if !names {
+                return Err(format!("found \"{term}\"; expected an address, a network or a range, written out"));
+            }
             if !is_reference(term) {
                 return Err(format!("found \"{term}\"; expected an address, a network, or the name of an object"));
             }

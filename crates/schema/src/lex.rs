@@ -168,8 +168,15 @@ fn prompt_length(line: &[char]) -> usize {
         return 0;
     }
     let path = rest.clone().take_while(|c| !c.is_whitespace() && !matches!(c, '>' | '=' | '"')).count();
-    if rest.nth(path) == Some(&'>') { start + name + 2 + path + 1 } else { 0 }
+    let end = start + name + 2 + path + 1;
+    // At the end of a line the prompt may be glued to a command: see without_trailing_prompt.
+    let word: String = line.iter().skip(start).take(name).collect();
+    let is_glued = end == line.len() && word.len() > DEVICE.len() && word.ends_with(DEVICE);
+    if rest.nth(path) == Some(&'>') && !is_glued { end } else { 0 }
 }
+
+/// The device name of a gateway that was given none.
+const DEVICE: &str = "Device";
 
 /// The line without a prompt of the default device name at its end: text copied from the guide glues the next prompt
 /// to the command (`ccDevice:/>`).

@@ -30,7 +30,7 @@ pub mod mask;
 pub use edit::{Context, Reply, VERBS, execute, options};
 pub use object::{Object, ObjectId, Value};
 pub use problem::{Gravity, Position, Problem};
-pub use save::{FILE_MAX, load, masked, text};
+pub use save::{FILE_MAX, load, masked, read, text};
 pub use suggest::nearest;
 pub use tree::{OBJECTS_MAX, Tree};
 pub use types::{COMMENTS, Naming, PropertyInfo, Registry, TypeInfo};

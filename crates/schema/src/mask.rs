@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn only_the_secret_is_hidden_and_columns_stay() {
         let secret = |name: &str| name.eq_ignore_ascii_case("Key");
-        assert_eq!(line("add A b Key=\"x y\\\" z\" Other=1", secret), "add A b Key=********** Other=1");
+        assert_eq!(line("add A b Key=\"x y\\\" z\" Other=1", secret), "add A b Key=********* Other=1");
         assert_eq!(line("key= abc", secret), "key= ***");
         assert_eq!(line("Monkey=abc", secret), "Monkey=abc");
     }

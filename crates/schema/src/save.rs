@@ -10,6 +10,14 @@ pub const FILE_MAX: usize = 16 * 1024 * 1024;
 /// Adds what a text says to `tree`, which holds what is predefined. Hands back everything that is wrong with the
 /// commands, the objects and their references, in the order of the text.
 pub fn load(tree: &mut Tree, text: &str) -> Vec<Problem> {
+    let mut problems = read(tree, text);
+    problems.extend(tree.check());
+    problems.sort_by_key(|problem| problem.position);
+    problems
+}
+
+/// The first half of [`load`]: what is wrong with the commands only. The tree is to be checked later.
+pub fn read(tree: &mut Tree, text: &str) -> Vec<Problem> {
     if text.len() > FILE_MAX {
         let message = format!("the file has {} bytes; at most {FILE_MAX} are read", text.len());
         return vec![Problem::error(message).remedy("split the configuration")];
@@ -50,8 +58,6 @@ pub fn load(tree: &mut Tree, text: &str) -> Vec<Problem> {
     }
     tree.objects.retain(|object| !object.deleted);
     tree.derive();
-    problems.extend(tree.check());
-    problems.sort_by_key(|problem| problem.position);
     problems
 }
 

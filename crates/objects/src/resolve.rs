@@ -1,0 +1,222 @@
+//! From names to what they stand for: addresses and services, groups unfolded.
+
+use std::net::IpAddr;
+
+use base::IpRange;
+use schema::kind::AddressTerm;
+use schema::{Object, ObjectId, Problem, Tree};
+
+use crate::address::{ANY, Ip4Address, Ip4Group, Ip6Address, Ip6Group};
+use crate::services::{SERVICES, ServiceGroup, ServiceIcmp, ServiceIcmpv6, ServiceIpProto, ServiceTcpUdp};
+use crate::snapshot::{Service, ServiceMatch};
+
+/// Ranges or services that one property may come to.
+const RESOLVED_MAX: usize = 4096;
+
+/// Looks names up. What it cannot find was reported when references were checked.
+pub(crate) struct Resolver<'a> {
+    pub(crate) tree: &'a Tree,
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl<'a> Resolver<'a> {
+    pub(crate) const fn new(tree: &'a Tree) -> Self {
+        Self { tree, problems: Vec::new() }
+    }
+
+    /// Notes a problem with a property of an object.
+    pub(crate) fn report(&mut self, object: &Object, property: &str, problem: Problem) {
+        let title = self.tree.title(object);
+        self.problems.push(problem.of(title).property(property).at(object.place(property)));
+    }
+
+    /// The addresses of a property, each once, all of one family.
+    pub(crate) fn addresses(&mut self, object: &Object, property: &str, terms: &[AddressTerm]) -> Option<Vec<IpRange>> {
+        let mut ranges = Vec::new();
+        for term in terms {
+            match term {
+                AddressTerm::Literal(range) => push(&mut ranges, *range),
+                AddressTerm::Name(name) => {
+                    let named = self.tree.resolve(ANY, object.parent, name)?;
+                    self.named(named, &mut Vec::new(), &mut ranges)?;
+                }
+            }
+        }
+        if ranges.len() > RESOLVED_MAX {
+            let message = format!("the value comes to {} ranges; at most {RESOLVED_MAX} are allowed", ranges.len());
+            self.report(object, property, Problem::error(message).remedy("use larger networks"));
+            return None;
+        }
+        let (v4, v6): (Vec<IpRange>, Vec<IpRange>) = ranges.iter().partition(|range| range.is_ipv4());
+        if let (Some(v4), Some(v6)) = (v4.first(), v6.first()) {
+            let problem = Problem::error(format!("{v4} and {v6} mix IPv4 and IPv6 in one value; expected one family"));
+            self.report(object, property, problem.remedy("make two objects, one for each family"));
+            return None;
+        }
+        Some(ranges)
+    }
+
+    /// The address of a property that takes one.
+    pub(crate) fn host(&mut self, object: &Object, property: &str, terms: &[AddressTerm]) -> Option<IpAddr> {
+        let ranges = self.addresses(object, property, terms)?;
+        match ranges.as_slice() {
+            [range] if range.first() == range.last() => Some(range.first()),
+            ranges => {
+                let found = ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+                self.report(
+                    object,
+                    property,
+                    Problem::error(format!("the value comes to {found}; expected one address")),
+                );
+                None
+            }
+        }
+    }
+
+    /// The network of a property that takes one.
+    pub(crate) fn network(&mut self, object: &Object, property: &str, terms: &[AddressTerm]) -> Option<IpRange> {
+        let ranges = self.addresses(object, property, terms)?;
+        match ranges.as_slice() {
+            [range] if range.prefix().is_some() => Some(*range),
+            ranges => {
+                let found = ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+                self.report(
+                    object,
+                    property,
+                    Problem::error(format!("the value comes to {found}; expected one network")),
+                );
+                None
+            }
+        }
+    }
+
+    fn named(&mut self, object: &Object, inside: &mut Vec<ObjectId>, ranges: &mut Vec<IpRange>) -> Option<()> {
+        if inside.contains(&object.id) {
+            self.report(
+                object,
+                "Members",
+                Problem::error("the group contains itself").remedy("take the group out of itself"),
+            );
+            return None;
+        }
+        let terms = match object.info.name {
+            "IP4Address" => Ip4Address::read(object)?.address,
+            "IP6Address" => Ip6Address::read(object)?.address,
+            _ => {
+                let members = match object.info.name {
+                    "IP4Group" => Ip4Group::read(object)?.members,
+                    _ => Ip6Group::read(object)?.members,
+                };
+                inside.push(object.id);
+                for member in &members {
+                    let member = self.tree.resolve(ANY, object.parent, member)?;
+                    if ranges.len() > RESOLVED_MAX {
+                        break;
+                    }
+                    self.named(member, inside, ranges)?;
+                }
+                inside.pop();
+                return Some(());
+            }
+        };
+        for term in terms {
+            if let AddressTerm::Literal(range) = term {
+                push(ranges, range);
+            }
+        }
+        Some(())
+    }
+
+    /// A service, groups unfolded.
+    pub(crate) fn service(&mut self, object: &Object, name: &str) -> Option<Service> {
+        let service = self.tree.resolve(SERVICES, object.parent, name)?;
+        let mut matches = Vec::new();
+        self.matches(service, &mut Vec::new(), &mut matches)?;
+        Some(Service { name: service.name.clone().unwrap_or_default(), matches })
+    }
+
+    fn matches(&mut self, object: &Object, inside: &mut Vec<ObjectId>, matches: &mut Vec<ServiceMatch>) -> Option<()> {
+        if inside.contains(&object.id) {
+            self.report(
+                object,
+                "Members",
+                Problem::error("the group contains itself").remedy("take the group out of itself"),
+            );
+            return None;
+        }
+        let found = match object.info.name {
+            "ServiceTCPUDP" => ServiceTcpUdp::read(object)?.matches(),
+            "ServiceICMP" => ServiceIcmp::read(object)?.matches(),
+            "ServiceICMPv6" => ServiceIcmpv6::read(object)?.matches(),
+            "ServiceIPProto" => ServiceIpProto::read(object)?.matches(),
+            _ => {
+                inside.push(object.id);
+                for member in ServiceGroup::read(object)?.members {
+                    let member = self.tree.resolve(SERVICES, object.parent, &member)?;
+                    if matches.len() > RESOLVED_MAX {
+                        break;
+                    }
+                    self.matches(member, inside, matches)?;
+                }
+                inside.pop();
+                return Some(());
+            }
+        };
+        matches.extend(found);
+        Some(())
+    }
+}
+
+fn push(ranges: &mut Vec<IpRange>, range: IpRange) {
+    if ranges.len() <= RESOLVED_MAX && !ranges.contains(&range) {
+        ranges.push(range);
+    }
+}
+
+/// The networks that a range is made of, in order.
+pub(crate) fn networks(range: IpRange) -> Vec<IpRange> {
+    if range.prefix().is_some() {
+        return vec![range];
+    }
+    let (mut at, last, bits) = match (range.first(), range.last()) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => (u128::from(first.to_bits()), u128::from(last.to_bits()), 32u32),
+        (IpAddr::V6(first), IpAddr::V6(last)) => (first.to_bits(), last.to_bits(), 128),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return Vec::new(),
+    };
+    let mut networks = Vec::new();
+    loop {
+        // The largest network that begins here and does not reach beyond the end.
+        let mut size = at.trailing_zeros().min(bits - 1);
+        while at.checked_add((1u128 << size) - 1).is_none_or(|end| end > last) {
+            size -= 1;
+        }
+        let address = match u32::try_from(at) {
+            Ok(at) if bits == 32 => IpAddr::V4(at.into()),
+            _ => IpAddr::V6(at.into()),
+        };
+        networks.extend(u8::try_from(bits - size).ok().and_then(|prefix| IpRange::network(address, prefix).ok()));
+        match at.checked_add(1u128 << size) {
+            Some(next) if next <= last => at = next,
+            _ => return networks,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_cut_into_networks() {
+        let cut = |first: &str, last: &str| {
+            let range = IpRange::new(first.parse().unwrap(), last.parse().unwrap()).unwrap();
+            networks(range).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(cut("10.0.0.1", "10.0.0.6"), "10.0.0.1 10.0.0.2/31 10.0.0.4/31 10.0.0.6");
+        assert_eq!(cut("0.0.0.0", "255.255.255.255"), "0.0.0.0/0");
+        assert_eq!(cut("255.255.255.254", "255.255.255.255"), "255.255.255.254/31");
+        assert_eq!(cut("0.0.0.0", "255.255.255.254").split(' ').count(), 32);
+        assert_eq!(cut("::1", "::2"), "::1 ::2");
+        assert_eq!(cut("::1", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff").split(' ').count(), 128);
+    }
+}
