@@ -78,8 +78,7 @@ impl Gateway {
             Input::Plain(packet) => self.data.plain(mono, packet, &mut self.data_out),
             Input::Datagram { local, remote, ds, payload } => self.datagram(mono, local, remote, ds, payload),
             Input::Esp { local, remote, ds, payload } => {
-                let outer =
-                    Outer { local: SocketAddr::new(local, 0), remote: SocketAddr::new(remote, 0), udp: false };
+                let outer = Outer { local: SocketAddr::new(local, 0), remote: SocketAddr::new(remote, 0), udp: false };
                 self.data.esp(mono, outer, ds, payload, &mut self.data_out);
             }
             Input::Activate(snapshot) => self.activate(mono, snapshot, out),
@@ -352,10 +351,8 @@ impl Gateway {
 
     fn ping_source(&self, ping: &Ping) -> Result<IpAddr, PingRefused> {
         let route = self.data.lookup(ping.destination).ok_or(PingRefused::NoRoute)?;
-        let interface = self
-            .snapshot
-            .interface_by_id(objects::InterfaceId(route.interface.0))
-            .ok_or(PingRefused::NoRoute)?;
+        let interface =
+            self.snapshot.interface_by_id(objects::InterfaceId(route.interface.0)).ok_or(PingRefused::NoRoute)?;
         match interface.kind {
             objects::InterfaceKind::Core => Err(PingRefused::OwnAddress),
             objects::InterfaceKind::Ethernet { .. } => Err(PingRefused::KernelOwned(interface.name.clone())),

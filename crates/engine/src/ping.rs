@@ -136,8 +136,7 @@ impl Pings {
         let identifier = u16::try_from(self.random.below(0x1_0000)).unwrap_or(0);
         self.events.push((id, PingEvent::Begun { source }));
         let next = Some((now, 0));
-        let run =
-            Run { ping, source, identifier, next, waiting: BTreeMap::new(), received: 0, total: Duration::ZERO };
+        let run = Run { ping, source, identifier, next, waiting: BTreeMap::new(), received: 0, total: Duration::ZERO };
         self.runs.insert(id, run);
         id
     }
@@ -286,9 +285,6 @@ mod tests {
         let id = pings.begin(at(0), ping(100), "172.16.1.1".parse().unwrap());
         pings.next_packet(at(0)).unwrap();
         pings.stop(id);
-        assert_eq!(
-            pings.take_events().last(),
-            Some(&(id, PingEvent::Done { sent: 1, received: 0, average: None }))
-        );
+        assert_eq!(pings.take_events().last(), Some(&(id, PingEvent::Done { sent: 1, received: 0, average: None })));
     }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use base::{Event, Instant, Now};
 use objects::{HostInterface, Snapshot};
-use schema::Problem;
 
 use crate::commands::Outcome;
 use crate::device::{Device, problems_text};
@@ -47,19 +46,16 @@ impl Device {
         if self.activation.storing.is_some() {
             return Outcome::failed("A commit is being stored; try again in a moment.\n");
         }
-        let problems = self.workspace.check();
-        let compiled = objects::compile(&self.workspace.candidate, &self.interfaces);
-        let (snapshot, warnings) = match compiled {
-            Ok(compiled) if !problems.iter().any(Problem::is_error) => compiled,
-            Ok((_, more)) | Err(more) => {
-                let all: Vec<Problem> = merged(problems, more);
-                let count = all.iter().filter(|problem| problem.is_error()).count();
-                let text = problems_text(&all).unwrap_or_default();
+        let (snapshot, warnings) = match objects::compile(&self.workspace.candidate, &self.interfaces) {
+            Ok(compiled) => compiled,
+            Err(problems) => {
+                let count = problems.iter().filter(|problem| problem.is_error()).count();
+                let text = problems_text(&problems).unwrap_or_default();
                 let plural = if count == 1 { "" } else { "s" };
                 return Outcome::failed(format!("{text}{count} error{plural}: nothing was activated.\n"));
             }
         };
-        let text = problems_text(&merged(problems, warnings)).unwrap_or_default();
+        let text = problems_text(&warnings).unwrap_or_default();
         if !self.workspace.is_changed() && self.activation.until.is_none() {
             return Outcome::ok(format!("{text}There are no changes to activate.\n"));
         }
@@ -136,7 +132,9 @@ impl Device {
             return Outcome::failed("There is nothing to cancel: the configuration in use is confirmed.\n");
         }
         self.revert(now, "cancelled", out);
-        Outcome::ok("The configuration confirmed last is active again. The edits are still there: see 'show -changes'.\n")
+        Outcome::ok(
+            "The configuration confirmed last is active again. The edits are still there: see 'show -changes'.\n",
+        )
     }
 
     /// Goes back when nobody confirmed in time.
@@ -166,7 +164,7 @@ impl Device {
         }
         self.interfaces = interfaces;
         let interfaces = &self.interfaces;
-        self.workspace.refresh(|tree| objects::set_interfaces(tree, interfaces));
+        self.workspace.refresh(|tree| objects::present(tree, interfaces));
         match objects::compile(self.workspace.active(), interfaces) {
             Ok((snapshot, _)) => {
                 let snapshot = Arc::new(snapshot);
@@ -191,12 +189,72 @@ impl Device {
     }
 }
 
-/// Both lists, what stands in both only once.
-fn merged(mut problems: Vec<Problem>, more: Vec<Problem>) -> Vec<Problem> {
-    for problem in more {
-        if !problems.contains(&problem) {
-            problems.push(problem);
-        }
+#[cfg(test)]
+mod tests {
+    use crate::testing::Console;
+
+    const CHANGE: &str = "add IP4Address server Address=172.16.1.5";
+
+    #[test]
+    fn what_is_not_committed_goes_back_after_the_validation_time_and_the_edits_stay() {
+        let mut console = Console::head_office();
+        console.ok(CHANGE);
+        assert!(console.ok("activate").contains("Type 'commit' within 30 seconds"));
+        console.pass(29);
+        assert!(console.heard().is_empty());
+        console.pass(1);
+        assert!(console.heard().contains("was not confirmed in time"), "{}", console.heard());
+        assert!(console.logged("reject_configuration"));
+        assert!(console.ok("show -changes").contains("server"));
+        console.ok("activate");
+        console.ok("commit");
+        assert!(console.stored().unwrap().contains("add IP4Address server Address=172.16.1.5"));
+        console.pass(60);
+        assert!(console.fails("cancel").contains("nothing to cancel"));
     }
-    problems
+
+    #[test]
+    fn cancel_goes_back_at_once() {
+        let mut console = Console::head_office();
+        console.ok("set IPsecTunnel ipsec_hq_to_branch RemoteEndpoint=203.0.113.77");
+        console.ok("activate");
+        assert!(console.remote_endpoint().contains("203.0.113.77"));
+        console.ok("cancel");
+        assert!(console.remote_endpoint().contains("203.0.113.1)"), "{}", console.remote_endpoint());
+    }
+
+    #[test]
+    fn a_configuration_with_errors_is_not_activated_and_every_error_is_told() {
+        let mut console = Console::head_office();
+        console.ok("set IPsecTunnel ipsec_hq_to_branch -force PSK=nobody");
+        console.ok("set IPPolicy hq_to_branch -force Service=nothing");
+        let text = console.fails("activate");
+        assert!(
+            text.contains("nobody") && text.contains("nothing") && text.contains("2 errors: nothing was activated")
+        );
+        assert!(console.fails("commit").contains("not active yet"));
+    }
+
+    #[test]
+    fn a_commit_that_cannot_be_stored_confirms_nothing() {
+        let mut console = Console::head_office();
+        console.store_fails("no space left on device");
+        console.ok(CHANGE);
+        console.ok("activate");
+        let text = console.fails("commit");
+        assert!(text.contains("could not be stored: no space left on device"), "{text}");
+        assert!(console.logged("configuration_not_stored"));
+        console.pass(30);
+        assert!(console.logged("reject_configuration"));
+    }
+
+    #[test]
+    fn interfaces_that_change_are_followed_and_those_that_do_not_fit_are_told() {
+        let mut console = Console::head_office();
+        console.interface("lan", "172.16.1.2/24");
+        assert!(console.logged("interfaces_changed"));
+        assert!(console.ok("show IP4Address InterfaceAddresses/lan_ip").contains("172.16.1.2"));
+        console.without_interface("lan");
+        assert!(console.logged("interfaces_do_not_fit"));
+    }
 }

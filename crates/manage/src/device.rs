@@ -87,22 +87,8 @@ impl Device {
         text: &str,
     ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
         let mut random = Random::from_seed(seed);
-        let (tree, mut problems) = objects::load(text, &interfaces);
-        let compiled = objects::compile(&tree, &interfaces);
-        let snapshot = match compiled {
-            Ok((snapshot, warnings)) => {
-                problems.extend(warnings);
-                Arc::new(snapshot)
-            }
-            Err(errors) => {
-                problems.extend(errors);
-                return Err(tidy(problems));
-            }
-        };
-        let problems = tidy(problems);
-        if problems.iter().any(Problem::is_error) {
-            return Err(problems);
-        }
+        let (tree, snapshot, warnings) = objects::compile_text(text, &interfaces)?;
+        let snapshot = Arc::new(snapshot);
         let mut gateway_seed = [0; 32];
         random.fill(&mut gateway_seed);
         let device = Self {
@@ -114,7 +100,7 @@ impl Device {
             random,
             actions: Vec::new(),
         };
-        Ok((device, problems))
+        Ok((device, warnings))
     }
 
     /// Takes one input and appends what it wants done to `out`.
@@ -254,9 +240,10 @@ impl Device {
         let continued = self.sessions.get(&client).and_then(|session| session.continued(&command));
         let command = continued.unwrap_or(command);
         let Some((verb, _)) = command.words().next() else {
-            return Ok(Outcome::failed(problems_text(&command.problems).unwrap_or_else(|| {
-                "These properties belong to no command: begin with add or set.\n".to_owned()
-            })));
+            return Ok(Outcome::failed(
+                problems_text(&command.problems)
+                    .unwrap_or_else(|| "These properties belong to no command: begin with add or set.\n".to_owned()),
+            ));
         };
         let verb = verb.to_ascii_lowercase();
         if let Some(outcome) = self.edit(client, &command) {
@@ -293,7 +280,7 @@ impl Device {
     fn edit(&mut self, client: ClientId, command: &Command) -> Option<Outcome> {
         let session = self.sessions.get_mut(&client)?;
         let reply = schema::execute(&mut self.workspace, &mut session.context, command)?;
-        if reply.incomplete {
+        if reply.is_incomplete() {
             session.remember(command.clone(), false);
             let text = problems_text(&reply.problems).unwrap_or_default();
             return Some(Outcome::failed(format!(
@@ -368,18 +355,6 @@ impl Session {
     }
 }
 
-/// Problems in the order of the text, each once.
-fn tidy(mut problems: Vec<Problem>) -> Vec<Problem> {
-    problems.sort_by_key(|problem| problem.position);
-    let mut tidied: Vec<Problem> = Vec::with_capacity(problems.len());
-    for problem in problems {
-        if !tidied.contains(&problem) {
-            tidied.push(problem);
-        }
-    }
-    tidied
-}
-
 /// Problems as the console prints them; `None` when there are none.
 pub(crate) fn problems_text(problems: &[Problem]) -> Option<String> {
     (!problems.is_empty()).then(|| problems.iter().map(|problem| format!("{problem}\n")).collect())
@@ -394,5 +369,106 @@ fn unknown_command(verb: &str) -> String {
     match schema::nearest(verb, known) {
         Some(near) => format!("There is no command '{verb}'. Did you mean '{near}'? 'help' lists all commands.\n"),
         None => format!("There is no command '{verb}'. 'help' lists all commands.\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Console;
+
+    #[test]
+    fn a_misspelt_command_is_answered_with_the_near_one() {
+        let mut console = Console::head_office();
+        assert!(console.fails("actvate").contains("Did you mean 'activate'?"));
+        assert!(console.fails("ike -verbos").contains("no option -verbos"));
+        assert!(console.fails("commit now").contains("takes nothing"));
+    }
+
+    #[test]
+    fn a_command_pasted_over_several_lines_is_one_command() {
+        let mut console = Console::head_office();
+        let paste = "Device:/>\nadd IPPolicy Name=web\n  SourceInterface=lan\n  SourceNetwork=172.16.1.0/24\n\
+                     DestinationInterface=ipsec_hq_to_branch\nDestinationNetwork=192.168.11.0/24\nService=http\nAction=Allow\n\
+                     Device:/> show IPPolicy web";
+        assert!(console.ok(paste).contains("http"));
+    }
+
+    #[test]
+    fn a_command_typed_line_by_line_waits_for_what_it_needs() {
+        let mut console = Console::head_office();
+        assert!(console.fails("add IPPolicy Name=web").contains("press Enter on an empty line"));
+        console.fails("SourceInterface=lan SourceNetwork=172.16.1.0/24 DestinationInterface=ipsec_hq_to_branch");
+        console.fails("DestinationNetwork=192.168.11.0/24");
+        console.ok("Service=http Action=Allow");
+        console.ok("Comments=later");
+        assert!(console.ok("show IPPolicy web").contains("later"));
+        console.fails("add IPPolicy Name=given_up");
+        assert!(console.say("").0.contains("given up"));
+        assert!(console.fails("Action=Allow").contains("belong to no command"));
+        assert!(!console.ok("show IPPolicy").contains("given_up"));
+    }
+
+    #[test]
+    fn the_guide_s_misnamed_key_is_told_with_the_near_name() {
+        let mut console = Console::head_office();
+        console.ok("add PSK my_scecret_key Type=ASCII PSKascii=somesecretasciikey");
+        console.ok("delete PSK my_secret_key -force");
+        let text = console.fails("set Interface IPsecTunnel ipsec_hq_to_branch PSK=my_secret_key");
+        assert!(text.contains("my_scecret_key"), "{text}");
+    }
+
+    #[test]
+    fn pskgen_makes_a_key_that_is_told_once_and_never_shown_again() {
+        let mut console = Console::head_office();
+        let text = console.ok("pskgen MyPSK -size=512");
+        let key = text.lines().nth(1).unwrap().to_owned();
+        assert_eq!(key.len(), 128);
+        assert!(key.chars().all(|c| c.is_ascii_hexdigit()));
+        assert!(!console.ok("show PSK MyPSK").contains(&key));
+        let again = console.ok("pskgen MyPSK");
+        assert!(again.contains("64 random bits") && again.contains("Warning"));
+        assert!(console.fails("pskgen MyPSK -size=100").contains("expected one of 64"));
+    }
+
+    #[test]
+    fn prompts_follow_the_context() {
+        let mut console = Console::head_office();
+        assert_eq!(console.prompt(), "Device:/> ");
+        console.ok("cc RoutingTable main");
+        assert_eq!(console.prompt(), "Device:/main> ");
+        console.ok("cc");
+        assert_eq!(console.prompt(), "Device:/> ");
+    }
+
+    #[test]
+    fn a_ping_without_an_answer_fails_and_points_at_ike() {
+        let mut console = Console::head_office();
+        let text = console.fails("ping 192.168.11.10");
+        assert!(text.contains("Sending 1 4-byte ICMP ping to 192.168.11.10 from 172.16.1.1"), "{text}");
+        assert!(text.contains("Received:0, Loss: 100%") && text.contains("'ike' shows"), "{text}");
+        assert!(console.fails("ping 198.51.100.254").contains("the host's own ping"));
+        assert!(console.fails("ping nowhere").contains("not an IP address"));
+    }
+
+    #[test]
+    fn every_command_has_help_and_is_offered_by_tab() {
+        let mut console = Console::head_office();
+        for command in super::COMMANDS.iter() {
+            assert!(console.ok(&format!("help {}", command.name)).contains(command.usage), "{}", command.name);
+        }
+        assert!(console.candidates("act").iter().any(|candidate| candidate.trim() == "activate"));
+        assert!(console.candidates("ike ipsec").iter().any(|candidate| candidate.trim() == "ipsec_hq_to_branch"));
+    }
+
+    #[test]
+    fn tables_show_the_configuration_in_use() {
+        let mut console = Console::head_office();
+        let routes = console.ok("routes -all");
+        assert!(routes.contains("192.168.11.0/24") && routes.contains("ipsec_hq_to_branch") && routes.contains("core"));
+        assert!(console.ok("routes -lookup=192.168.11.9").contains("ipsec_hq_to_branch"));
+        assert!(console.ok("rules").contains("lan:172.16.1.0/24"));
+        assert!(console.ok("ipsec").contains("IPsec Tunnel"));
+        assert!(console.fails("ipsec nobody").contains("ipsec_hq_to_branch"));
+        assert!(console.ok("connections").contains("Proto"));
     }
 }

@@ -14,6 +14,8 @@ mod pskgen;
 mod reference;
 mod session;
 mod table;
+#[cfg(test)]
+mod testing;
 
 pub use device::{COMMANDS, Device};
 pub use events::EVENTS;

@@ -38,7 +38,8 @@ pub(crate) fn run(workspace: &mut Workspace, random: &mut Random, command: &Comm
         let problems: String = reply.problems.iter().map(|problem| format!("{problem}\n")).collect();
         return Outcome::failed(problems);
     }
-    let mut text = format!("PSK {name}: {size} random bits. Give the peer the same key; it is not shown again:\n{digits}\n");
+    let mut text =
+        format!("PSK {name}: {size} random bits. Give the peer the same key; it is not shown again:\n{digits}\n");
     if size < SIZE_GOOD {
         let _ = writeln!(
             text,
@@ -61,11 +62,10 @@ fn read(command: &Command) -> Result<(&str, usize, Option<&str>), String> {
     for (option, value, _) in command.options() {
         match (option.to_ascii_lowercase().as_str(), value) {
             ("size", Some(value)) => {
-                size = value
-                    .parse()
-                    .ok()
-                    .filter(|size| SIZES.contains(size))
-                    .ok_or_else(|| format!("-size={value}: expected one of 64, 128, 256, 512, 1024, 2048, 4096.\n"))?;
+                size =
+                    value.parse().ok().filter(|size| SIZES.contains(size)).ok_or_else(|| {
+                        format!("-size={value}: expected one of 64, 128, 256, 512, 1024, 2048, 4096.\n")
+                    })?;
             }
             ("comments", Some(value)) => comments = Some(value),
             _ => return Err(format!("'pskgen' has no option -{option} like this.\n{USAGE}")),

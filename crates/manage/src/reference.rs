@@ -39,7 +39,11 @@ pub fn events(tables: &[&[Meta]]) -> String {
     );
     for event in events {
         let _ = write!(out, "\n## {:08} {}\n\n", event.id, event.name);
-        let _ = writeln!(out, "{} | {} | action `{}` | revision {}\n", event.category, event.severity, event.action, event.revision);
+        let _ = writeln!(
+            out,
+            "{} | {} | action `{}` | revision {}\n",
+            event.category, event.severity, event.action, event.revision
+        );
         let lines: Vec<&str> = event.help.lines().map(str::trim).collect();
         let _ = writeln!(out, "{}", lines.join("\n").trim());
         if !event.fields.is_empty() {

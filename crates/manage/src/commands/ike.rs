@@ -45,8 +45,16 @@ fn show(now: Now, gateway: &engine::Gateway, arguments: &Arguments<'_>) -> Outco
         }
     } else {
         text.push_str("Displaying one line per IKE SA\n\n");
-        let mut table =
-            Table::new(&["IPsec Tunnel", "IKE", "State", "Remote GW", "Local ID", "Remote ID", "Algorithms", "Expires"]);
+        let mut table = Table::new(&[
+            "IPsec Tunnel",
+            "IKE",
+            "State",
+            "Remote GW",
+            "Local ID",
+            "Remote ID",
+            "Algorithms",
+            "Expires",
+        ]);
         for sa in &sas {
             table.row([
                 sa.tunnel_name.clone(),

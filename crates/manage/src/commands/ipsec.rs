@@ -34,12 +34,7 @@ pub(super) fn run(now: Now, gateway: &engine::Gateway, arguments: &Arguments<'_>
     text.push_str("Displaying one line per SA-bundle\n\n");
     let mut table = Table::new(&["IPsec Tunnel", "Local Net", "Remote Net", "Remote GW"]);
     for (sa, child) in pairs {
-        table.row([
-            sa.tunnel_name.clone(),
-            list(&child.local),
-            list(&child.remote),
-            sa.path.remote.ip().to_string(),
-        ]);
+        table.row([sa.tunnel_name.clone(), list(&child.local), list(&child.remote), sa.path.remote.ip().to_string()]);
     }
     table.print(arguments.limit(), &mut text);
     Outcome::ok(text)

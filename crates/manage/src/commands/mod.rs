@@ -114,7 +114,10 @@ impl<'a> Arguments<'a> {
                     return Err(Outcome::failed(text));
                 }
                 (Some((option, _)), None) if option.ends_with('=') => {
-                    return Err(Outcome::failed(format!("Option -{name} needs a value.\nUsage: {}\n", operation.usage)));
+                    return Err(Outcome::failed(format!(
+                        "Option -{name} needs a value.\nUsage: {}\n",
+                        operation.usage
+                    )));
                 }
                 (Some(_), _) => {}
             }

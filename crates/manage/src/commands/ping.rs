@@ -39,7 +39,8 @@ pub(super) fn run(
 }
 
 fn read(arguments: &Arguments<'_>) -> Result<Ping, String> {
-    let host = arguments.word(0).ok_or("Which host? Usage: ping <host> [-count=<n>] [-length=<bytes>] [-srcip=<ip>]\n")?;
+    let host =
+        arguments.word(0).ok_or("Which host? Usage: ping <host> [-count=<n>] [-length=<bytes>] [-srcip=<ip>]\n")?;
     let destination: IpAddr =
         host.parse().map_err(|_| format!("'{host}' is not an IP address; names are not resolved here.\n"))?;
     let source: Option<IpAddr> = match arguments.value("srcip") {

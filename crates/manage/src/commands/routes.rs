@@ -19,11 +19,8 @@ pub(super) fn run(gateway: &engine::Gateway, arguments: &Arguments<'_>) -> Outco
         return Outcome::failed(format!("There is no routing table {table}; the only one is main.\n"));
     }
     let snapshot = gateway.snapshot();
-    let mut routes: Vec<_> = snapshot
-        .routes
-        .iter()
-        .filter(|route| route.origin != RouteOrigin::Core || arguments.has("all"))
-        .collect();
+    let mut routes: Vec<_> =
+        snapshot.routes.iter().filter(|route| route.origin != RouteOrigin::Core || arguments.has("all")).collect();
     // The longest prefix first, as they are searched.
     routes.sort_by_key(|route| (std::cmp::Reverse(route.network.prefix()), route.network, route.metric));
     let mut table = Table::new(&["Flags", "Network", "Iface", "Gateway", "Local IP", ">Metric"]);
@@ -45,7 +42,6 @@ pub(super) fn run(gateway: &engine::Gateway, arguments: &Arguments<'_>) -> Outco
     table.print(arguments.limit(), &mut text);
     Outcome::ok(text)
 }
-
 
 fn lookup(gateway: &engine::Gateway, address: IpAddr) -> Outcome {
     let Some(route) = gateway.data().lookup(address) else {

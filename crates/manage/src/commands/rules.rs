@@ -52,7 +52,7 @@ fn interfaces(snapshot: &Snapshot, set: &Interfaces) -> String {
 
 fn service(kind: &ServiceMatch) -> String {
     let ports = |pairs: &[(u16, u16)]| {
-        let each = pairs.iter().map(|(first, last)| match (first, last) {
+        let each = pairs.iter().map(|(first, last)| match (*first, *last) {
             (0, u16::MAX) => "any".to_owned(),
             (first, last) if first == last => first.to_string(),
             (first, last) => format!("{first}-{last}"),
