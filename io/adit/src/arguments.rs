@@ -19,6 +19,11 @@ pub enum Command {
     Check(CheckOptions),
     /// Talk to a gateway.
     Cli(CliOptions),
+    /// Show two gateways at work.
+    Demo {
+        /// In network namespaces instead of in the simulator.
+        netns: bool,
+    },
 }
 
 /// Options of `adit run`.
@@ -77,6 +82,7 @@ pub fn parse() -> Result<Command, Exit> {
         Some(("cli", cli)) => {
             Ok(Command::Cli(CliOptions { control: path(cli, "control"), command: strings(cli, "COMMAND") }))
         }
+        Some(("demo", demo)) => Ok(Command::Demo { netns: demo.get_flag("netns") }),
         _ => Err(Exit::usage("no such command; adit --help lists them")),
     }
 }
@@ -144,6 +150,15 @@ fn command() -> clap::Command {
                 .about("The command line of a running gateway; with COMMAND, run that and exit")
                 .arg(control())
                 .arg(Arg::new("COMMAND").num_args(0..).trailing_var_arg(true).allow_hyphen_values(true)),
+        )
+        .subcommand(
+            clap::Command::new("demo")
+                .about(
+                    "Show two gateways, a tunnel and traffic through it, then the command line of one; no root needed",
+                )
+                .arg(Arg::new("netns").long("netns").action(ArgAction::SetTrue).help(
+                    "With two daemons in network namespaces and the kernel's TCP instead of simulated ones (root)",
+                )),
         )
 }
 

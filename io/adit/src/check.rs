@@ -24,7 +24,7 @@ pub fn check(options: &CheckOptions) -> Result<(), Exit> {
         options.interfaces.iter().map(|text| parse(text)).collect::<Result<_, _>>()?
     };
     // Nothing starts before the first step: a device that is only made is a configuration that was only checked.
-    match manage::Device::new([0; 32], clock::now(), interfaces, &file, &text) {
+    match manage::Device::new([0; 32], clock::now(), interfaces, &text) {
         Ok((_, warnings)) => {
             say(&render(&warnings, &file, &text));
             let count = if warnings.is_empty() { "no problems".to_owned() } else { counted(warnings.len(), "warning") };

@@ -11,6 +11,7 @@ mod clock;
 mod console;
 mod control;
 mod datagram;
+mod demo;
 mod epoll;
 mod esp;
 #[expect(clippy::zero_prefixed_literal, reason = "event ids are printed with eight digits")]
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Ok(arguments::Command::Run(options)) => run::run(&options),
         Ok(arguments::Command::Check(options)) => check::check(&options),
         Ok(arguments::Command::Cli(options)) => client::cli(&options),
+        Ok(arguments::Command::Demo { netns }) => demo::demo(netns),
         Err(exit) => Err(exit),
     };
     match outcome {

@@ -47,7 +47,7 @@ pub fn start(options: &RunOptions) -> Result<Shell, Exit> {
     let mut seed = [0; 32];
     getrandom(&mut seed, GetRandomFlags::empty())
         .map_err(|error| Exit::failed(format!("the kernel gives no random bytes: {error}")))?;
-    let device = match manage::Device::new(seed, now, interfaces.clone(), &file, &text) {
+    let device = match manage::Device::new(seed, now, interfaces.clone(), &text) {
         Ok((device, warnings)) => {
             complain(&check::render(&warnings, &file, &text));
             device
