@@ -33,7 +33,7 @@ start_adit() { # [CONFIG]
   local config=${1:-$SCENARIO/head-office.adit} before
   mkdir -p "$LAB_STATE/adit"
   touch "$ADIT_LOG"; before=$(wc -l < "$ADIT_LOG")
-  node gw-a "$ADIT" run "$config" --control "$CONTROL" --state "$LAB_STATE/adit" >>"$ADIT_LOG" 2>&1 &
+  node gw-a "$ADIT" run "$config" --control "$CONTROL" --state "$LAB_STATE/adit" >>"$ADIT_LOG" 2>&1 3>&- &
   ADIT_PID=$!
   adit_ready() { tail -n +$((before + 1)) "$ADIT_LOG" | grep -q '^adit ready'; }
   for _ in $(seq 100); do
@@ -55,7 +55,7 @@ adit_alive() { [ -n "$ADIT_PID" ] && kill -0 "$ADIT_PID" 2>/dev/null || fail "ad
 
 # --- strongSwan, in gw-b -----------------------------------------------------------------------------------
 
-start_branch() { "$INTEROP/strongswan.sh" start branch --node gw-b --conf "${CONF:-$SCENARIO/branch.swanctl.conf}" "$@"; }
+start_branch() { "$INTEROP/strongswan.sh" start branch --node gw-b --conf "${CONF:-$SCENARIO/branch.swanctl.conf}" "$@" 3>&-; }
 stop_branch() { "$INTEROP/strongswan.sh" stop branch; }
 crash_branch() { "$INTEROP/strongswan.sh" crash branch; }
 branch() { "$INTEROP/strongswan.sh" ctl branch "$@"; }

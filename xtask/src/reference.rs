@@ -53,7 +53,7 @@ fn write_to(root: &Path, folder: &Path) -> Outcome {
         return Outcome::Failed(format!("{}: {error}", folder.display()));
     }
     let mut generator = cargo();
-    generator.args(["run", "--quiet", "--package", "manage", "--example", "reference", "--"]).arg(folder);
+    generator.args(["run", "--quiet", "--package", "adit", "--example", "reference", "--"]).arg(folder);
     command::check(&mut generator, &root.join("target/xtask/reference.log"), Duration::from_secs(1800))
 }
 
@@ -75,12 +75,11 @@ fn difference(committed: &str, now: &str) -> Option<String> {
     }
 }
 
-/// Number and name of every event in a ledger: the rows of its tables whose first cell is eight digits.
+/// Number and name of every event in a ledger: its headings are an eight-digit number and a name.
 fn ledger(text: &str) -> Result<BTreeMap<String, String>, String> {
     let mut events = BTreeMap::new();
     for line in text.lines() {
-        let mut cells = line.split('|').map(|cell| cell.trim().trim_matches('`'));
-        let (Some(""), Some(id), Some(name)) = (cells.next(), cells.next(), cells.next()) else { continue };
+        let Some((id, name)) = line.strip_prefix("## ").and_then(|heading| heading.split_once(' ')) else { continue };
         if id.len() != 8 || !id.bytes().all(|byte| byte.is_ascii_digit()) {
             continue;
         }
@@ -111,14 +110,19 @@ mod tests {
     use super::*;
 
     const LEDGER: &str = "\
-| id | event | severity |
-|---|---|---|
-| 01803600 | monitored_host_reachable | Info |
-| `06000051` | `ruleset_drop_packet` | Warning |
+# Log events
+
+## 01803600 monitored_host_reachable
+
+IPSEC | Info | action `none` | revision 1
+
+## 06000051 ruleset_drop_packet
+
+## What is not an event
 ";
 
     #[test]
-    fn the_ledger_is_read_from_its_table() {
+    fn the_ledger_is_read_from_its_headings() {
         let events = ledger(LEDGER).unwrap();
         assert_eq!(events.len(), 2);
         assert_eq!(events["06000051"], "ruleset_drop_packet");
@@ -126,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_number_used_twice_is_refused() {
-        let twice = format!("{LEDGER}| 01803600 | another | Info |\n");
+        let twice = format!("{LEDGER}## 01803600 another\n");
         assert_eq!(
             ledger(&twice),
             Err("event number 01803600 is used twice: monitored_host_reachable, another".to_owned())
@@ -136,7 +140,7 @@ mod tests {
     #[test]
     fn a_number_that_vanishes_or_changes_its_meaning_is_reported() {
         let before = ledger(LEDGER).unwrap();
-        let now = ledger("| 01803600 | something_else | Info |\n| 01803700 | new | Info |\n").unwrap();
+        let now = ledger("## 01803600 something_else\n## 01803700 new\n").unwrap();
         let problems = broken_promises(&before, &now);
         assert_eq!(problems.len(), 2, "{problems:?}");
         assert!(problems[0].contains("01803600 was monitored_host_reachable and is now something_else"));

@@ -3,6 +3,8 @@
 //! Nothing here reads a clock, a socket or the process's randomness. Time is an argument ([`Now`]), chance is a seeded
 //! generator ([`Random`]): a seed, a configuration and the inputs are a whole history.
 
+#![forbid(unsafe_code)]
+
 mod buffer;
 mod event;
 mod mutations;
