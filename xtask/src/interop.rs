@@ -88,8 +88,8 @@ pub fn run(root: &Path, words: &[&str], report: &mut Report) {
     }
 }
 
-/// Why no scenario can run on this machine.
-fn obstacle() -> Option<String> {
+/// Why no network namespace with a TUN device can be made on this machine.
+pub fn obstacle() -> Option<String> {
     if !command::is_root() {
         return Some("needs root, for network namespaces and TUN devices".into());
     }

@@ -29,7 +29,11 @@ pub fn run(root: &Path, report: &mut Report) {
     report.run("check-docs", || reference::check(root));
     report.run("fuzz targets build", || fuzz(root));
     report.run("dependencies", || dependencies(root));
-    report.run("demo", || stage(root, "demo", cargo().args(["run", "--package", "adit", "--", "demo"])));
+    report.run("demo", || demo(root, &[]));
+    report.run("demo --netns", || match interop::obstacle() {
+        Some(reason) => Outcome::Skipped(reason),
+        None => demo(root, &["--netns"]),
+    });
     interop::run(root, &[], report);
 }
 
@@ -109,6 +113,11 @@ fn fuzz(root: &Path) -> Outcome {
     check.args(["check", "--bins", "--manifest-path"]).arg(&manifest);
     check.arg("--target-dir").arg(root.join("target/fuzz"));
     stage(root, "fuzz", &mut check)
+}
+
+/// The first command of the README, without a terminal: it must tell its story and end by itself.
+fn demo(root: &Path, options: &[&str]) -> Outcome {
+    stage(root, "demo", cargo().args(["run", "--package", "adit", "--", "demo"]).args(options))
 }
 
 fn dependencies(root: &Path) -> Outcome {
