@@ -175,9 +175,8 @@ fn compile(choices: &Choices<'_>) -> Result<(Algorithms, Vec<Problem>), Vec<Prob
     let problem = |problem: Problem| problem.of(object.title());
     let mut errors = Vec::new();
     let mut encryption = Vec::new();
-    let ciphers: [(&str, Sizes, fn(u16) -> Encryption); 2] =
-        [("AESGCM", choices.gcm, Encryption::AesGcm16), ("AES", choices.aes, Encryption::AesCbc)];
-    for (prefix, sizes, cipher) in ciphers {
+    let gcm: fn(u16) -> Encryption = Encryption::AesGcm16;
+    for (prefix, sizes, cipher) in [("AESGCM", choices.gcm, gcm), ("AES", choices.aes, Encryption::AesCbc)] {
         let Some((min, preferred, max)) = sizes else { continue };
         let (min, preferred, max) = (min.bits(), preferred.bits(), max.bits());
         if !(min <= preferred && preferred <= max) {

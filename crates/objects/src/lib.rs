@@ -24,7 +24,7 @@ pub mod services;
 pub mod settings;
 
 #[doc(hidden)]
-pub mod fuzz;
+pub mod harness;
 #[cfg(test)]
 mod tests;
 

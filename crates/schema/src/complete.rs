@@ -1,6 +1,6 @@
 //! What TAB offers.
 
-use crate::edit::{Context, VERBS};
+use crate::edit::Context;
 use crate::kind::Kind;
 use crate::lex::{Command, TokenKind, quote};
 use crate::{Naming, Object, PropertyInfo, Tree, TypeInfo};
@@ -229,18 +229,21 @@ impl Cx<'_> {
             if !words.is_empty() {
                 return Completion { start, ..Completion::default() };
             }
-            let fits = |info: &TypeInfo| {
-                category.is_none_or(|category| info.category == Some(category))
-                    && match info_name(info, self.done) {
-                        "cc" => info.container,
-                        "add" => info.parents.contains(&parent) && info.naming != Naming::Single,
-                        _ => info.parents.contains(&parent) || info.parents.contains(&""),
+            let fits = |info_type: &TypeInfo| {
+                category.is_none_or(|category| info_type.category == Some(category))
+                    && match info.name {
+                        "cc" => info_type.container,
+                        "add" => info_type.parents.contains(&parent) && info_type.naming != Naming::Single,
+                        _ => info_type.parents.contains(&parent) || info_type.parents.contains(&""),
                     }
             };
             let mut candidates: Vec<Candidate> = self.types(fits).collect();
             if category.is_none() {
-                candidates
-                    .extend(registry.categories().iter().map(|category| candidate(format!("{category} "), "category")));
+                let open = |category: &str| {
+                    registry.types.iter().any(|info_type| info_type.category == Some(category) && fits(info_type))
+                };
+                let categories = registry.categories().into_iter().filter(|category| open(category));
+                candidates.extend(categories.map(|category| candidate(format!("{category} "), "category")));
             }
             return matching(start, word, candidates);
         };
@@ -367,10 +370,4 @@ impl Cx<'_> {
         }
         completion
     }
-}
-
-/// The command being completed, in lower case.
-fn info_name<'a>(_: &TypeInfo, done: &'a Command) -> &'a str {
-    let verb = done.words().next().map_or("", |(verb, _)| verb);
-    VERBS.iter().find(|known| known.eq_ignore_ascii_case(verb)).copied().unwrap_or(verb)
 }

@@ -387,13 +387,13 @@ fn update(
         problem.object.clone_from(&title);
     }
     replace(tree, object.clone());
-    tree.derive();
     if strictness == Strictness::File {
         if let Some(index) = index {
             tree.move_to(id, index);
         }
         return Ok(Reply { text: String::new(), done: true, problems });
     }
+    tree.derive();
     if !object.disabled {
         problems.extend(tree.check_object(&object));
     }

@@ -18,9 +18,12 @@ mod tree;
 mod types;
 mod workspace;
 
+#[cfg(test)]
+mod tests;
+
 pub mod complete;
 #[doc(hidden)]
-pub mod fuzz;
+pub mod harness;
 pub mod help;
 pub mod kind;
 pub mod lex;

@@ -87,7 +87,10 @@ fn write(tree: &Tree, masked: bool) -> String {
     if !tree.header.is_empty() {
         out.push('\n');
     }
-    for object in tree.objects().filter(|object| object.parent.is_none()) {
+    // What is inside a predefined object comes last: it may refer to anything before it.
+    let roots = || tree.objects().filter(|object| object.parent.is_none());
+    let is_late = |object: &&Object| object.predefined && object.info.container;
+    for object in roots().filter(|object| !is_late(object)).chain(roots().filter(is_late)) {
         if is_declared(object) {
             out.push_str(&command(object, masked));
         }

@@ -19,7 +19,8 @@ pub(crate) fn show(workspace: &Workspace, context: Context, command: &Command) -
     let Some((word, _)) = first else {
         let objects: Vec<&Object> = tree.objects.iter().filter(|object| selected(workspace, command, object)).collect();
         if !is_filtered(command) {
-            return Ok(Reply::said(contents(tree, context)));
+            let inside = context.container.and_then(|id| tree.get(id)).map(|object| inside(workspace, object, command));
+            return Ok(Reply::said(inside.filter(|text| !text.is_empty()).unwrap_or_else(|| contents(tree, context))));
         }
         return Ok(Reply::said(paths(workspace, &objects, command)));
     };
@@ -56,7 +57,11 @@ pub(crate) fn show(workspace: &Workspace, context: Context, command: &Command) -
     }
     let mut text = table(object, tree);
     if command.has_option("errors") {
-        text = tree.check_object(object).iter().map(|problem| format!("{problem}\n")).collect();
+        let problems = tree.check_object(object);
+        text = problems.iter().map(|problem| format!("{problem}\n")).collect();
+        if problems.is_empty() {
+            text = format!("{} has no errors.\n", tree.title(object));
+        }
     } else if info.container {
         text.push_str(&inside(workspace, object, command));
     }

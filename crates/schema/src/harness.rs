@@ -1,4 +1,4 @@
-//! What the fuzz targets call: arbitrary bytes as a configuration file and as a line of the command line.
+//! What the harnesses of a set of object types have in common: bytes as a configuration file and as command lines.
 
 use crate::complete::{CONFIGURATION, complete};
 use crate::{Context, Tree, Workspace, execute, lex, load, text};
@@ -25,11 +25,16 @@ pub fn file(tree: &Tree, data: &[u8]) {
 pub fn line(workspace: &mut Workspace, context: &mut Context, data: &[u8]) {
     let input = String::from_utf8_lossy(data);
     for command in lex::commands(&input) {
+        for (_, value, _) in command.assignments() {
+            let again = lex::Command::parse(&format!("set x y a={}", lex::quote(value)));
+            let read = again.assignments().next().map(|(_, value, _)| value.to_owned());
+            assert_eq!(read.as_deref(), Some(value), "a quoted value reads back as another");
+        }
         if let Some(reply) = execute(workspace, context, &command) {
             let _ = reply.problems.iter().map(ToString::to_string).collect::<Vec<_>>();
         }
     }
-    for cursor in 0..=input.len().min(80) {
+    for cursor in (0..=input.len().min(400)).step_by(7) {
         let _ = complete(&input, cursor, &workspace.candidate, *context, CONFIGURATION);
     }
 }
