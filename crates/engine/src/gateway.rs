@@ -57,7 +57,7 @@ impl Gateway {
         let mut gateway = Self {
             snapshot: Arc::clone(&snapshot),
             ike: Endpoint::new(random.fork()),
-            data: Dataplane::new(policy),
+            data: Dataplane::with_hash_key(policy, random.u64()),
             pings: Pings::new(random.fork()),
             routes: None,
             routes_changed: true,

@@ -25,11 +25,6 @@ impl Table {
         self.rows.push(cells.into());
     }
 
-    /// Number of rows.
-    pub(crate) fn len(&self) -> usize {
-        self.rows.len()
-    }
-
     /// Header, a line of dashes, and at most `limit` rows; says how many are left out.
     pub(crate) fn print(&self, limit: usize, out: &mut String) {
         let widths: Vec<usize> = (0..self.header.len())

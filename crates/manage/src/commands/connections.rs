@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use base::Now;
-use dataplane::ConnectionStatus;
+use dataplane::{ConnectionStatus, Endpoint};
 
 use super::{Arguments, Outcome};
 use crate::table::Table;
@@ -24,18 +24,28 @@ pub(super) fn run(now: Now, gateway: &mut engine::Gateway, arguments: &Arguments
     connections.retain(|connection| filter.fits(connection));
     let mut text = String::new();
     if arguments.has("verbose") {
-        let mut table =
-            Table::new(&["State", "Proto", "Source", "Destination", ">Tmout", "Policy", ">Sent", ">Received"]);
+        let mut table = Table::new(&[
+            "State",
+            "Proto",
+            "Source",
+            "Destination",
+            ">Tmout",
+            "Policy",
+            ">Age",
+            ">Bytes sent",
+            ">Bytes received",
+        ]);
         for c in &connections {
             table.row([
                 c.state.to_owned(),
-                c.protocol_name.to_owned(),
-                end(&c.source_interface, c.source, c.source_port),
-                end(&c.destination_interface, c.destination, c.destination_port),
+                c.protocol.to_owned(),
+                end(c, &c.source),
+                end(c, &c.destination),
                 c.timeout.as_secs().to_string(),
                 c.rule.to_string(),
-                c.bytes_forward.to_string(),
-                c.bytes_back.to_string(),
+                now.mono.since(c.opened).as_secs().to_string(),
+                c.source.bytes.to_string(),
+                c.destination.bytes.to_string(),
             ]);
         }
         table.print(arguments.limit(), &mut text);
@@ -44,9 +54,9 @@ pub(super) fn run(now: Now, gateway: &mut engine::Gateway, arguments: &Arguments
         for c in &connections {
             table.row([
                 c.state.to_owned(),
-                c.protocol_name.to_owned(),
-                end(&c.source_interface, c.source, c.source_port),
-                end(&c.destination_interface, c.destination, c.destination_port),
+                c.protocol.to_owned(),
+                end(c, &c.source),
+                end(c, &c.destination),
                 c.timeout.as_secs().to_string(),
             ]);
         }
@@ -55,11 +65,13 @@ pub(super) fn run(now: Now, gateway: &mut engine::Gateway, arguments: &Arguments
     Outcome::ok(text)
 }
 
-fn end(interface: &str, address: IpAddr, port: Option<u16>) -> String {
-    match (port, address) {
-        (Some(port), IpAddr::V6(address)) => format!("{interface}:[{address}]:{port}"),
-        (Some(port), IpAddr::V4(address)) => format!("{interface}:{address}:{port}"),
-        (None, address) => format!("{interface}:{address}"),
+/// `lan:172.16.1.10:4711`, without the port where the protocol has none.
+fn end(connection: &ConnectionStatus, end: &Endpoint) -> String {
+    let Endpoint { interface, address, port, .. } = end;
+    match (connection.protocol, address) {
+        ("TCP" | "UDP", IpAddr::V6(address)) => format!("{interface}:[{address}]:{port}"),
+        ("TCP" | "UDP", IpAddr::V4(address)) => format!("{interface}:{address}:{port}"),
+        (_, address) => format!("{interface}:{address}"),
     }
 }
 
@@ -120,13 +132,13 @@ impl Filter {
 
     fn fits(&self, c: &ConnectionStatus) -> bool {
         let same = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w.eq_ignore_ascii_case(is));
-        same(&self.source_interface, &c.source_interface)
-            && same(&self.destination_interface, &c.destination_interface)
-            && same(&self.protocol, c.protocol_name)
-            && self.source.is_none_or(|address| address == c.source)
-            && self.destination.is_none_or(|address| address == c.destination)
-            && self.source_port.is_none_or(|port| c.source_port == Some(port))
-            && self.destination_port.is_none_or(|port| c.destination_port == Some(port))
+        same(&self.source_interface, &c.source.interface)
+            && same(&self.destination_interface, &c.destination.interface)
+            && same(&self.protocol, c.protocol)
+            && self.source.is_none_or(|address| address == c.source.address)
+            && self.destination.is_none_or(|address| address == c.destination.address)
+            && self.source_port.is_none_or(|port| port == c.source.port)
+            && self.destination_port.is_none_or(|port| port == c.destination.port)
     }
 }
 
