@@ -161,10 +161,10 @@ impl GatewayHost {
         self.seeds.fill(&mut seed);
         let interfaces = self.kernel.interfaces.iter().map(host_interface).collect();
         let clock = self.clock(now);
-        let device = Device::new(seed, clock, interfaces, &self.file, &self.text);
+        let device = Device::new(seed, clock, interfaces, &self.text);
         let (device, _warnings) = device.unwrap_or_else(|problems| {
             let problems: Vec<_> = problems.iter().map(|problem| problem.to_string()).collect();
-            panic!("{} has a configuration with errors:\n{}", self.kernel.name, problems.join("\n"))
+            panic!("{} has errors:\n{}", self.file, problems.join("\n"))
         });
         self.device = Some(device);
         self.is_down = false;

@@ -27,8 +27,8 @@ const WAN_LATENCY: Duration = Duration::from_millis(8);
 
 /// IPv4 in the configurations of the example, and what stands there in a world of IPv6.
 const OUTER: [(&str, &str); 2] = [("198.51.100.1", "2001:db8:100::1"), ("203.0.113.1", "2001:db8:203::1")];
-const INNER: [(&str, &str); 2] =
-    [("172.16.1.0/24", "2001:db8:a:1::/64"), ("192.168.11.0/24", "2001:db8:b:1::/64")];
+const INNER: [(&str, &str); 3] =
+    [("172.16.1.0/24", "2001:db8:a:1::/64"), ("192.168.11.0/24", "2001:db8:b:1::/64"), ("lan_ip", "lan_ip6")];
 
 /// A gateway with a host behind it.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +84,7 @@ impl Plan {
     /// A NAT box in front of the branch, which holds the branch's public address.
     pub fn nat(mut self) -> Self {
         self.nat = true;
+        self.branch = without_ethernet(&self.branch);
         self
     }
 
@@ -97,6 +98,23 @@ impl Plan {
     pub fn inner_v6(mut self) -> Self {
         self.replace(&INNER);
         self.inner_v6 = true;
+        self
+    }
+
+    /// More properties of the tunnel, in both configurations.
+    pub fn tunnel(self, properties: &str) -> Self {
+        self.tunnel_at_head_office(properties).tunnel_at_branch(properties)
+    }
+
+    /// More properties of the head office's tunnel.
+    pub fn tunnel_at_head_office(mut self, properties: &str) -> Self {
+        self.head_office = with_properties(&self.head_office, properties);
+        self
+    }
+
+    /// More properties of the branch's tunnel.
+    pub fn tunnel_at_branch(mut self, properties: &str) -> Self {
+        self.branch = with_properties(&self.branch, properties);
         self
     }
 
@@ -127,11 +145,27 @@ impl Plan {
     }
 
     fn replace(&mut self, pairs: &[(&str, &str)]) {
-        for (v4, v6) in pairs {
-            self.head_office = self.head_office.replace(v4, v6);
-            self.branch = self.branch.replace(v4, v6);
+        for text in [&mut self.head_office, &mut self.branch] {
+            *text = without_ethernet(text);
+            for (v4, v6) in pairs {
+                *text = text.replace(v4, v6);
+            }
         }
     }
+}
+
+/// A configuration that leaves the interfaces as the kernel has them.
+fn without_ethernet(text: &str) -> String {
+    text.lines().filter(|line| !line.starts_with("add Ethernet ")).flat_map(|line| [line, "\n"]).collect()
+}
+
+/// A configuration whose tunnel has more properties: they are put behind its RemoteEndpoint.
+fn with_properties(text: &str, properties: &str) -> String {
+    let at = text.find("RemoteEndpoint=").expect("the example has a tunnel with a remote endpoint");
+    let (before, tunnel) = text.split_at(at);
+    let end = tunnel.find(char::is_whitespace).unwrap_or(tunnel.len());
+    let (endpoint, after) = tunnel.split_at(end);
+    format!("{before}{endpoint} {properties}{after}")
 }
 
 impl World {

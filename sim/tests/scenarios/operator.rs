@@ -1,0 +1,123 @@
+//! What administrators do, and what they are told.
+
+use sim::{HEAD_OFFICE, Plan, Seconds};
+
+use crate::office::{assert_at_rest, assert_nothing_leaked, child_spis, ike_spis, offices};
+
+#[test]
+fn a_wrong_key_is_explained_on_both_sides() {
+    let (mut world, net) = offices(1, Plan::example().change_branch("somesecretasciikey", "anothersecretkey"));
+    let ping = world.ping_out(&net, 1.secs());
+    world.run_for(20.secs());
+    assert_eq!(ping.answers(), 0);
+    for node in [net.hq.gateway, net.branch.gateway] {
+        let shown = world.cli(node, "ike").text;
+        assert!(shown.contains("last trouble") || shown.contains("No tunnel for"), "{shown}");
+        assert!(shown.contains("Remedy") && shown.to_lowercase().contains("key"), "{shown}");
+        assert!(!shown.contains("secretkey") && !shown.contains("somesecret"), "a key is shown: {shown}");
+    }
+    assert_nothing_leaked(&mut world, &net);
+}
+
+#[test]
+fn no_common_algorithm_is_explained_on_both_sides() {
+    let plan = Plan::example()
+        .change_head_office("add Interface IPsecTunnel", "add IKEAlgorithms old DES3Enabled=Yes SHA1Enabled=Yes\nadd Interface IPsecTunnel")
+        .tunnel_at_head_office("IKEAlgorithms=old");
+    let (mut world, net) = offices(2, plan);
+    let ping = world.ping_out(&net, 1.secs());
+    world.run_for(20.secs());
+    assert_eq!(ping.answers(), 0);
+    for node in [net.hq.gateway, net.branch.gateway] {
+        let shown = world.cli(node, "ike").text;
+        assert!(shown.contains("Remedy") && shown.contains("3DES"), "{shown}");
+    }
+}
+
+#[test]
+fn smaller_networks_are_accepted_and_larger_ones_refused() {
+    let plan = Plan::example().change_branch("172.16.1.0/24", "172.16.0.0/16");
+    let (mut world, net) = offices(3, plan);
+    let ping = world.ping(net.hq.host, net.branch.address);
+    world.run_for(3.secs());
+    assert_eq!(ping.answers(), 1, "the head office asks for less than the branch allows");
+    world.cli(net.hq.gateway, "ike -delete -all");
+    world.run_for(1.secs());
+    let ping = world.ping(net.branch.host, net.hq.address);
+    world.run_for(20.secs());
+    if ping.answers() == 0 {
+        let shown = world.cli(net.hq.gateway, "ike").text;
+        assert!(shown.contains("172.16.0.0/16"), "{shown}");
+    }
+}
+
+#[test]
+fn an_activation_that_nobody_commits_goes_back_and_keeps_the_tunnel() {
+    let (mut world, net) = offices(4, Plan::example());
+    let ping = world.ping_out(&net, 1.secs());
+    world.run_for(5.secs());
+    let before = (ike_spis(&mut world, net.hq.gateway), child_spis(&mut world, net.hq.gateway));
+    let hq = net.hq.gateway;
+    for line in ["add IP4Address spare Address=10.1.2.3", "activate"] {
+        let answer = world.cli(hq, line);
+        assert!(answer.success, "{line}: {}", answer.text);
+    }
+    assert!(world.cli(hq, "show IP4Address spare").success);
+    world.run_for(40.secs());
+    let answer = world.cli(hq, "show IP4Address spare");
+    assert!(!answer.success || world.gateway(hq).stored() == HEAD_OFFICE, "{}", answer.text);
+    assert!(!world.gateway(hq).stored().contains("spare"));
+    ping.stop();
+    world.run_for(1.secs());
+    assert_eq!(ping.unanswered(), 0);
+    assert_eq!((ike_spis(&mut world, hq), child_spis(&mut world, hq)), before);
+}
+
+#[test]
+fn a_committed_change_survives_a_power_cut() {
+    let (mut world, net) = offices(5, Plan::example());
+    let hq = net.hq.gateway;
+    for line in ["add IP4Address spare Address=10.1.2.3", "activate", "commit"] {
+        let answer = world.cli(hq, line);
+        assert!(answer.success, "{line}: {}", answer.text);
+    }
+    assert!(world.gateway(hq).stored().contains("spare"));
+    world.power_off(hq);
+    world.power_on(hq);
+    let answer = world.cli(hq, "show IP4Address spare");
+    assert!(answer.success && answer.text.contains("10.1.2.3"), "{}", answer.text);
+    let ping = world.ping(net.hq.host, net.branch.address);
+    world.run_for(2.secs());
+    assert_eq!(ping.answers(), 1);
+}
+
+#[test]
+fn a_change_of_the_tunnel_takes_effect_and_a_change_beside_it_does_not_disturb() {
+    let (mut world, net) = offices(6, Plan::example());
+    let ping = world.ping_out(&net, 500.millis());
+    world.run_for(5.secs());
+    let before = child_spis(&mut world, net.hq.gateway);
+    let hq = net.hq.gateway;
+    for line in ["set IPPolicy hq_to_branch Comments=\"still the same\"", "activate", "commit"] {
+        assert!(world.cli(hq, line).success, "{line}");
+    }
+    world.run_for(5.secs());
+    assert_eq!(child_spis(&mut world, hq), before);
+    for line in ["set Interface IPsecTunnel ipsec_hq_to_branch IPsecLifeTimeSeconds=1800", "activate", "commit"] {
+        assert!(world.cli(hq, line).success, "{line}");
+    }
+    world.run_for(10.secs());
+    assert_ne!(child_spis(&mut world, hq), before);
+    let answered = ping.answers();
+    world.run_for(5.secs());
+    assert!(ping.answers() >= answered + 9);
+    assert_at_rest(&mut world, &net);
+    assert_nothing_leaked(&mut world, &net);
+}
+
+#[test]
+fn the_gateway_pings_through_its_tunnel() {
+    let (mut world, net) = offices(7, Plan::example());
+    let answer = world.cli(net.hq.gateway, "ping 192.168.11.10 -count=3");
+    assert!(answer.success, "{}", answer.text);
+}
