@@ -16,7 +16,15 @@ fn main() -> Outcome {
         .filter(|message| message.get(18) == Some(&34))
         .filter_map(|message| Some([message.get(16..17)?, message.get(28..)?].concat()));
     write("ike_inner_payloads", chains)?;
-    write("ike_datagram", messages.iter().cloned())
+    write("ike_datagram", messages.iter().cloned())?;
+    let examples = [
+        include_str!("../../examples/lan-to-lan/head-office.adit"),
+        include_str!("../../examples/lan-to-lan/branch.adit"),
+    ];
+    for target in ["configuration", "command_line"] {
+        write(target, examples.iter().map(|example| example.as_bytes().to_vec()))?;
+    }
+    Ok(())
 }
 
 fn write(target: &str, inputs: impl Iterator<Item = Vec<u8>>) -> Outcome {

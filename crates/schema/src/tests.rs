@@ -318,7 +318,7 @@ fn an_object_reads_as_its_rust_type_with_defaults_where_nothing_is_given() {
     );
     let tree = &console.workspace.candidate;
     let object =
-        |info: &'static crate::TypeInfo| tree.objects().filter(|o| o.info.name == info.name).next_back().unwrap();
+        |info: &'static crate::TypeInfo| tree.objects().rfind(|o| o.info.name == info.name).unwrap();
     let place = Place::read(object(Place::TYPE)).unwrap();
     assert_eq!((place.address.len(), place.open), (2, true));
     assert_eq!(place.hour, None, "it does not apply");

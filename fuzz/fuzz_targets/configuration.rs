@@ -1,0 +1,4 @@
+//! A configuration file.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| objects::harness::configuration(bytes));
