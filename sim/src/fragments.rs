@@ -136,7 +136,7 @@ mod tests {
 
     fn packet(v6: bool, len: usize) -> Vec<u8> {
         let [a, b] = if v6 { ["2001:db8::1", "2001:db8::2"] } else { ["10.0.0.1", "10.0.0.2"] };
-        let payload: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
+        let payload: Vec<u8> = (0..=250).cycle().take(len).collect();
         build(a.parse().unwrap(), b.parse().unwrap(), UDP, 0, 77, &payload)
     }
 
@@ -149,7 +149,7 @@ mod tests {
                 assert!(pieces.iter().all(|piece| piece.len() <= 1300));
                 let mut random = Random::numbered(len as u64);
                 for last in (1..pieces.len()).rev() {
-                    pieces.swap(last, random.below(last as u64 + 1) as usize);
+                    pieces.swap(last, usize::try_from(random.below(last as u64 + 1)).unwrap());
                 }
                 let mut reassembly = Reassembly::default();
                 let mut done = Vec::new();

@@ -2,6 +2,7 @@
 
 use std::cell::{Ref, RefCell};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -11,10 +12,10 @@ use crate::kernel::{Kernel, Outbox};
 use crate::packet::{Header, ICMP, ICMPV6, Icmp, build_icmp};
 
 /// A ping that runs, or has run. Clones look at the same ping.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Ping(Rc<RefCell<Report>>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Report {
     sent: u64,
     answers: u64,
@@ -81,6 +82,19 @@ impl Ping {
     /// Sends nothing more; answers are still counted.
     pub fn stop(&self) {
         self.0.borrow_mut().stopped = true;
+    }
+}
+
+impl fmt::Debug for Ping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { sent, answers, duplicates, strangers, .. } = *self.report();
+        write!(f, "{sent} sent, {answers} answered, {duplicates} answered again, {strangers} strange answers")?;
+        if let (Some(first), Some(last)) =
+            (self.report().waiting.values().next(), self.report().waiting.values().last())
+        {
+            write!(f, ", without an answer from {first} to {last}")?;
+        }
+        Ok(())
     }
 }
 

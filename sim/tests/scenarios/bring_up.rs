@@ -156,14 +156,10 @@ fn both_sides_may_begin_at_the_same_time() {
 
 #[test]
 fn every_mixture_of_ipv4_and_ipv6_carries_ping_and_tcp() {
-    for (seed, plan) in [
-        Plan::example(),
-        Plan::example().inner_v6(),
-        Plan::example().outer_v6(),
-        Plan::example().inner_v6().outer_v6(),
-    ]
-    .into_iter()
-    .enumerate()
+    for (seed, plan) in
+        [Plan::example(), Plan::example().inner_v6(), Plan::example().outer_v6(), Plan::example().inner_v6().outer_v6()]
+            .into_iter()
+            .enumerate()
     {
         let (mut world, net) = offices(seed as u64, plan);
         let ping = world.pings(net.hq.host, net.branch.address, 3, 1.secs(), 3_000);

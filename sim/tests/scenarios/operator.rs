@@ -22,7 +22,10 @@ fn a_wrong_key_is_explained_on_both_sides() {
 #[test]
 fn no_common_algorithm_is_explained_on_both_sides() {
     let plan = Plan::example()
-        .change_head_office("add Interface IPsecTunnel", "add IKEAlgorithms old DES3Enabled=Yes SHA1Enabled=Yes\nadd Interface IPsecTunnel")
+        .change_head_office(
+            "add Interface IPsecTunnel",
+            "add IKEAlgorithms old DES3Enabled=Yes SHA1Enabled=Yes\nadd Interface IPsecTunnel",
+        )
         .tunnel_at_head_office("IKEAlgorithms=old");
     let (mut world, net) = offices(2, plan);
     let ping = world.ping_out(&net, 1.secs());
