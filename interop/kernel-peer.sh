@@ -33,11 +33,17 @@ copy_with_libraries() {
 }
 
 build() {
+  [ ! -e "$CACHE/complete" ] || return 0
   mkdir -p "$CACHE"
   local deb pkg v m ko order='' oss
   deb=$(ls "$CACHE"/linux-image-*.deb 2>/dev/null | tail -1 || true)
   if [ -z "$deb" ]; then
-    pkg=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends:/{print $2; exit}')
+    pkg=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null | awk '/Depends:/{print $2; exit}')
+    if [ -z "$pkg" ]; then
+      apt-get update -q >"$CACHE/update.log" 2>&1 || true
+      pkg=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null | awk '/Depends:/{print $2; exit}')
+    fi
+    [ -n "$pkg" ] || die "apt knows no linux-image-cloud-amd64"
     (cd "$CACHE" && apt-get download -q "$pkg" >download.log 2>&1) || { cat "$CACHE/download.log" >&2; die "cannot download the kernel package $pkg"; }
     deb=$(ls "$CACHE"/linux-image-*.deb | tail -1)
   fi
@@ -96,13 +102,14 @@ I
   chmod +x "$R/init"
   (cd "$R" && find . | cpio -o -H newc 2>/dev/null) > "$CACHE/initrd.cpio"
   cp "$CACHE"/k/boot/vmlinuz-* "$CACHE/vmlinuz"; rm -rf "$R" "$CACHE/k"
+  touch "$CACHE/complete"
 }
 
 start() {
   local conf='' d a mac
   while [ $# -gt 0 ]; do case $1 in --conf) conf=$2 ;; *) die "unknown option $1" ;; esac; shift 2; done
   [ -n "$conf" ] || die "--conf is needed"
-  [ -e "$CACHE/initrd.cpio" ] && [ -e "$CACHE/vmlinuz" ] || build
+  build
   rm -rf "$W"; mkdir -p "$W/cfg/cfg"
   { local i=0
     for d in wan lan; do

@@ -11,6 +11,7 @@ LAN_A=172.16.1.10 LAN_B=192.168.11.10
 LAN_A6=2001:db8:a:1::10 LAN_B6=2001:db8:b:1::10
 
 say() { echo "-- $*"; }
+cannot_run() { echo "$*"; exit 77; } # the runner reports it as skipped, with the reason
 fail() { echo "FAILED: $*"; exit 1; }
 exec 3>&1 # where the test reports to, whatever a command's own output is sent to
 trap 'echo "FAILED: line $LINENO of $0: $BASH_COMMAND" >&3' ERR
@@ -30,8 +31,9 @@ no_leak() {
 # --- adit, in gw-a -----------------------------------------------------------------------------------------
 
 start_adit() { # [CONFIG]
-  local config=${1:-$SCENARIO/head-office.adit} before
+  local config=$LAB_STATE/running.adit before
   mkdir -p "$LAB_STATE/adit"
+  install -m 600 "${1:-$SCENARIO/head-office.adit}" "$config" # it holds a key: for nobody else's eyes
   touch "$ADIT_LOG"; before=$(wc -l < "$ADIT_LOG")
   node gw-a "$ADIT" run "$config" --control "$CONTROL" --state "$LAB_STATE/adit" >>"$ADIT_LOG" 2>&1 3>&- &
   ADIT_PID=$!

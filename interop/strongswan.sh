@@ -62,7 +62,6 @@ charon {
       flush_line = yes
       default = 1
       ike = $lvl
-      cfg = $lvl
       knl = $lvl
       chd = $lvl
       enc = $((lvl>2 ? lvl : 1))

@@ -15,6 +15,8 @@ use crate::Outcome;
 pub struct Finished {
     /// True for exit status 0.
     pub success: bool,
+    /// The exit status; `None` when a signal ended it.
+    pub status: Option<i32>,
     /// Everything it printed.
     pub output: String,
 }
@@ -50,7 +52,7 @@ pub fn run(command: &mut Command, log: &Path, limit: Duration) -> io::Result<Fin
     if late {
         output.push_str(&format!("\nkilled: not done within {} s\n", limit.as_secs()));
     }
-    Ok(Finished { success: status.success(), output })
+    Ok(Finished { success: status.success(), status: status.code(), output })
 }
 
 /// Runs `command`; failed with its output when its status is not 0.

@@ -13,6 +13,9 @@ use crate::report::{Outcome, Report};
 /// What a scenario may take unless its test says otherwise with a line `# limit: SECONDS`.
 const LIMIT: Duration = Duration::from_secs(180);
 
+/// Exit status of a test that finds it cannot run here; its last line says why.
+const CANNOT_RUN: i32 = 77;
+
 /// Namespaces of a run are called `adit-PROCESS-NODE`.
 const PREFIX: &str = "adit-";
 
@@ -148,6 +151,9 @@ fn one(root: &Path, scenario: &Scenario, binary: &Path) -> Outcome {
     };
     if finished.success {
         return Outcome::Passed;
+    }
+    if finished.status == Some(CANNOT_RUN) {
+        return Outcome::Skipped(finished.output.lines().last().unwrap_or("it does not say why").to_owned());
     }
     let mut why = format!(
         "{}\n{}\nfailed after {:.0} s; logs are kept in {}\n",
