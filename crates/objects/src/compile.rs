@@ -73,6 +73,7 @@ fn build(cx: &mut Resolver<'_>, hosts: &[HostInterface]) -> Option<Snapshot> {
         let tunnel = tunnels::compile(cx, object, id, &own);
         compiled.push((object, tunnel.map(Arc::new)));
     }
+    tunnels::hidden(cx, &compiled);
     let mut interfaces = vec![core(&own)];
     interfaces.extend(own);
     interfaces.extend(compiled.iter().filter_map(|(_, tunnel)| tunnel.as_deref()).map(tunnel_interface));
@@ -194,7 +195,9 @@ fn ethernet(cx: &mut Resolver<'_>, object: &Object, hosts: &[HostInterface], id:
         };
         if let Some(terms) = gateway {
             let gateway = cx.host(object, gw, terms)?;
-            if network.is_none_or(|network| !network.contains(gateway)) {
+            // What the kernel has works, odd as it may look: a link-local gateway, or one beside the network.
+            let is_declared = object.given().any(|(property, _)| property.name == gw);
+            if is_declared && network.is_none_or(|network| !network.contains(gateway)) {
                 let problem = Problem::warning(format!("the gateway {gateway} does not lie within {net}"));
                 cx.report(object, gw, problem.remedy(format!("check {gw} and {net}")));
             }

@@ -15,7 +15,8 @@ use crate::snapshot::HostInterface;
 /// object whose `EthernetDevice` names an interface stands for it.
 pub fn present(tree: &mut Tree, hosts: &[HostInterface]) {
     let mut names = Vec::new();
-    for host in hosts.iter().filter(|host| is_identifier(&host.name)) {
+    let is_loopback = |host: &HostInterface| host.addresses.iter().any(|(address, _)| address.is_loopback());
+    for host in hosts.iter().filter(|host| is_identifier(&host.name) && !is_loopback(host)) {
         let claims = |object: &&Object| object.get("EthernetDevice").is_some_and(|device| device == host.name);
         let name = tree.enabled(Ethernet::TYPE).find(claims).and_then(|object| object.name.clone());
         let name = name.unwrap_or_else(|| host.name.clone());

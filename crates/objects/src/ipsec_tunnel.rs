@@ -35,7 +35,7 @@ object! {
     /// Proposal list for IPsec.
     default ipsec_algorithms as "IPsecAlgorithms": Reference<IpsecAlgorithms> = "High";
     /// Life of the IKE SA in seconds.
-    default ike_lifetime as "IKELifeTimeSeconds": Integer<60, 31536000> = "28800";
+    default ike_lifetime as "IKELifeTimeSeconds": Integer<40, 31536000> = "28800";
     /// Life of the IPsec SAs in seconds. New ones are negotiated 30 seconds before the end.
     default ipsec_lifetime as "IPsecLifeTimeSeconds": Integer<40, 31536000> = "3600";
     /// Life of the IPsec SAs in kilobytes of traffic; 0 for no limit.
@@ -61,7 +61,7 @@ object! {
     /// Ask a silent peer whether it lives, and delete the SAs when it does not answer.
     default dpd as "DeadPeerDetection": Bool = "Yes";
     /// Seconds of silence before the peer is asked.
-    default dpd_interval as "DPDInterval": Integer<5, 86400> = "30" where "DeadPeerDetection" = "Yes";
+    default dpd_interval as "DPDInterval": Integer<1, 86400> = "30" where "DeadPeerDetection" = "Yes";
     /// When ESP travels in UDP.
     default nat_traversal as "NATTraversal": Traversal = "OnIfNeeded";
     /// DiffServ byte of IKE packets.

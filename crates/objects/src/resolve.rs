@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use base::IpRange;
 use schema::kind::AddressTerm;
-use schema::{Object, ObjectId, Problem, Tree};
+use schema::{Names, Object, ObjectId, Problem, Tree};
 
 use crate::address::{ANY, Ip4Address, Ip4Group, Ip6Address, Ip6Group};
 use crate::services::{SERVICES, ServiceGroup, ServiceIcmp, ServiceIcmpv6, ServiceIpProto, ServiceTcpUdp};
@@ -16,12 +16,13 @@ const RESOLVED_MAX: usize = 4096;
 /// Looks names up. What it cannot find was reported when references were checked.
 pub(crate) struct Resolver<'a> {
     pub(crate) tree: &'a Tree,
+    pub(crate) names: Names<'a>,
     pub(crate) problems: Vec<Problem>,
 }
 
 impl<'a> Resolver<'a> {
-    pub(crate) const fn new(tree: &'a Tree) -> Self {
-        Self { tree, problems: Vec::new() }
+    pub(crate) fn new(tree: &'a Tree) -> Self {
+        Self { tree, names: Names::new(tree), problems: Vec::new() }
     }
 
     /// Notes a problem with a property of an object.
@@ -37,7 +38,7 @@ impl<'a> Resolver<'a> {
             match term {
                 AddressTerm::Literal(range) => push(&mut ranges, *range),
                 AddressTerm::Name(name) => {
-                    let named = self.tree.resolve(ANY, object.parent, name)?;
+                    let named = self.names.resolve(ANY, object.parent, name)?;
                     self.named(named, &mut Vec::new(), &mut ranges)?;
                 }
             }
@@ -109,7 +110,7 @@ impl<'a> Resolver<'a> {
                 };
                 inside.push(object.id);
                 for member in &members {
-                    let member = self.tree.resolve(ANY, object.parent, member)?;
+                    let member = self.names.resolve(ANY, object.parent, member)?;
                     if ranges.len() > RESOLVED_MAX {
                         break;
                     }
@@ -129,7 +130,7 @@ impl<'a> Resolver<'a> {
 
     /// A service, groups unfolded.
     pub(crate) fn service(&mut self, object: &Object, name: &str) -> Option<Service> {
-        let service = self.tree.resolve(SERVICES, object.parent, name)?;
+        let service = self.names.resolve(SERVICES, object.parent, name)?;
         let mut matches = Vec::new();
         self.matches(service, &mut Vec::new(), &mut matches)?;
         Some(Service { name: service.name.clone().unwrap_or_default(), matches })
@@ -152,7 +153,7 @@ impl<'a> Resolver<'a> {
             _ => {
                 inside.push(object.id);
                 for member in ServiceGroup::read(object)?.members {
-                    let member = self.tree.resolve(SERVICES, object.parent, &member)?;
+                    let member = self.names.resolve(SERVICES, object.parent, &member)?;
                     if matches.len() > RESOLVED_MAX {
                         break;
                     }

@@ -278,6 +278,13 @@ fn what_is_unwise_is_a_warning() {
     warned(&tunnel("").replace("172.16.1.0/24", "all-nets"), "no originator address");
     warned(&tunnel("").replace("192.168.11.0/24", "203.0.113.0/24"), "the peer's own address");
     warned(&tunnel("LocalEndpoint=198.51.100.77"), "no address of an interface");
+    let twice =
+        format!("{}{}", tunnel(""), tunnel("").lines().nth(1).unwrap().replace("IPsecTunnel t", "IPsecTunnel u"));
+    warned(&twice, "t above has the same endpoints and networks");
+    let v6 = tunnel("PlaintextMTU=1000")
+        .replace("172.16.1.0/24", "2001:db8:1::/64")
+        .replace("192.168.11.0/24", "2001:db8:2::/64");
+    warned(&v6, "IPv6 needs 1280");
     warned("add PSK k PSKAscii=short", "5 characters of text");
     warned("add PSK k PSKAscii=0123456789abcdefghij PSKHex=00", "not used while Type is ASCII");
     warned("set IKEAlgorithms High SHA1Enabled=Yes", "SHA1 has weaknesses");
@@ -305,6 +312,23 @@ fn the_interfaces_of_the_host_and_their_addresses_need_no_declaration() {
     let core = snapshot.routes.iter().filter(|route| route.origin == RouteOrigin::Core);
     assert!(core.clone().any(|route| route.network.to_string() == "172.16.1.1"));
     assert!(core.clone().any(|route| route.network.to_string() == "224.0.0.0/4"));
+}
+
+#[test]
+fn a_host_with_ipv6_and_a_gateway_beside_its_network_has_nothing_wrong() {
+    let mut wan = host("eth0", "203.0.113.7", 32, Some("172.31.1.1"));
+    wan.addresses.extend([(address("2001:db8:1::7"), 64), (address("fe80::1"), 64), (address("203.0.113.8"), 32)]);
+    wan.gateways.push(address("fe80::1"));
+    let lo = host("lo", "127.0.0.1", 8, None);
+    let text = tunnel("").replace("172.16.1.0/24", "eth0_net6").replace("192.168.11.0/24", "2001:db8:2::/64");
+    let (_, snapshot, problems) = compile_text(&text, &[lo, wan]).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    assert!(problems.is_empty(), "{problems:#?}");
+    let own: Vec<String> = snapshot.interfaces[1].addresses.iter().map(|(a, p)| format!("{a}/{p}")).collect();
+    assert_eq!(own, ["203.0.113.7/32", "2001:db8:1::7/64", "203.0.113.8/32"]);
+    assert_eq!(snapshot.tunnel("t").unwrap().originator, Some(address("2001:db8:1::7")));
+    let default: Vec<_> = snapshot.routes.iter().filter(|route| route.network == IpRange::ALL_V6).collect();
+    assert_eq!(default[0].gateway, Some(address("fe80::1")));
+    assert!(snapshot.interface("lo").is_none());
 }
 
 #[test]

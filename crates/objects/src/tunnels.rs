@@ -1,6 +1,8 @@
 //! From IPsecTunnel objects to tunnels: what they refer to, and whether it fits together.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use base::{Duration, IpRange};
 use crypto::Group;
@@ -17,6 +19,9 @@ use crate::snapshot::{
 /// Below these many seconds renewing keys costs more than it protects.
 const IKE_LIFETIME_LOW: u64 = 600;
 const IPSEC_LIFETIME_LOW: u64 = 300;
+
+/// RFC 8200 section 5.
+const IPV6_MTU_MIN: u64 = 1280;
 
 /// A tunnel, if nothing is wrong with it. Everything that is wrong is reported.
 pub(crate) fn compile(
@@ -51,6 +56,10 @@ pub(crate) fn compile(
     }
     let (local, remote, endpoint) = (local?, remote?, endpoint?);
     networks(cx, object, &read, &local, &remote, &endpoint);
+    if local.iter().any(|range| !range.is_ipv4()) && read.plaintext_mtu < IPV6_MTU_MIN {
+        let message = format!("found {} bytes; IPv6 needs {IPV6_MTU_MIN} on every link", read.plaintext_mtu);
+        cx.report(object, "PlaintextMTU", Problem::warning(message).remedy(format!("use {IPV6_MTU_MIN} or more")));
+    }
     let originator = originator(cx, object, &read, &local, interfaces);
     let groups = |numbers: &[u16]| numbers.iter().filter_map(|number| Group::from_iana(*number)).collect::<Vec<_>>();
     Some(Tunnel {
@@ -83,6 +92,28 @@ pub(crate) fn compile(
         plaintext_mtu: u32::try_from(read.plaintext_mtu).ok()?,
         originator,
     })
+}
+
+/// Warns about a tunnel that no peer can ever reach because one above it takes every negotiation that fits.
+pub(crate) fn hidden(cx: &mut Resolver<'_>, tunnels: &[(&Object, Option<Arc<Tunnel>>)]) {
+    let whole = || tunnels.iter().filter_map(|(object, tunnel)| tunnel.as_ref().map(|tunnel| (object, tunnel)));
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    for (object, tunnel) in whole() {
+        let key = format!(
+            "{:?} {:?} {:?} {:?}",
+            tunnel.local_endpoint, tunnel.remote_endpoint, tunnel.local_networks, tunnel.remote_networks
+        );
+        if let Some(first) = seen.get(&key) {
+            let message = format!("{first} above has the same endpoints and networks, so this tunnel is never chosen");
+            cx.report(
+                object,
+                "RemoteNetwork",
+                Problem::warning(message).remedy("remove one of the two, or change one"),
+            );
+        } else {
+            seen.insert(key, &tunnel.name);
+        }
+    }
 }
 
 fn lifetimes(cx: &mut Resolver<'_>, object: &Object, read: &IpsecTunnel) {
@@ -119,19 +150,19 @@ fn weak_groups(cx: &mut Resolver<'_>, object: &Object, property: &str, numbers: 
 }
 
 fn key(cx: &mut Resolver<'_>, object: &Object, read: &IpsecTunnel) -> Option<SharedKey> {
-    let named = cx.tree.resolve(&[Psk::TYPE.name], object.parent, read.psk.as_deref()?)?;
+    let named = cx.names.resolve(&[Psk::TYPE.name], object.parent, read.psk.as_deref()?)?;
     let secret = Psk::read(named)?.secret()?;
     Some(SharedKey { name: named.name.clone()?, secret })
 }
 
 fn ike_list(cx: &mut Resolver<'_>, object: &Object, name: &str) -> Option<Algorithms> {
-    let named = cx.tree.resolve(&[IkeAlgorithms::TYPE.name], object.parent, name)?;
+    let named = cx.names.resolve(&[IkeAlgorithms::TYPE.name], object.parent, name)?;
     // What is wrong with a list is reported once, with the list.
     IkeAlgorithms::read(named)?.compile(named).ok().map(|(list, _)| list)
 }
 
 fn ipsec_list(cx: &mut Resolver<'_>, object: &Object, name: &str) -> Option<Algorithms> {
-    let named = cx.tree.resolve(&[IpsecAlgorithms::TYPE.name], object.parent, name)?;
+    let named = cx.names.resolve(&[IpsecAlgorithms::TYPE.name], object.parent, name)?;
     IpsecAlgorithms::read(named)?.compile(named).ok().map(|(list, _)| list)
 }
 

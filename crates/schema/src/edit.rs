@@ -111,7 +111,7 @@ pub(crate) fn target<'a>(tree: &Tree, command: &'a Command) -> Result<Target<'a>
     let mut words = command.words().skip(1).peekable();
     let Some((mut word, mut position)) = words.next() else {
         return Err(Problem::error("the type of the object is missing")
-            .remedy("write for example \"add IP4Address my_server Address=192.0.2.1\"")
+            .remedy("write the type behind the command; \"help\" lists the types there are")
             .at(command.position()));
     };
     if let Some(category) = registry.category(word)

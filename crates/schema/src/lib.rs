@@ -35,7 +35,7 @@ pub use object::{Object, ObjectId, Value};
 pub use problem::{Gravity, Position, Problem};
 pub use save::{FILE_MAX, load, masked, read, text};
 pub use suggest::nearest;
-pub use tree::{OBJECTS_MAX, Tree};
+pub use tree::{Names, OBJECTS_MAX, Tree};
 pub use types::{COMMENTS, Naming, PropertyInfo, Registry, TypeInfo};
 pub use workspace::{State, Workspace};
 

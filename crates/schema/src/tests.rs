@@ -317,8 +317,7 @@ fn an_object_reads_as_its_rust_type_with_defaults_where_nothing_is_given() {
         "add Place a Address=10.0.0.1,home Hour=5 -force\nadd Stop s Places=a,home\nadd Branch b\ncc Branch b\nadd Leaf",
     );
     let tree = &console.workspace.candidate;
-    let object =
-        |info: &'static crate::TypeInfo| tree.objects().rfind(|o| o.info.name == info.name).unwrap();
+    let object = |info: &'static crate::TypeInfo| tree.objects().rfind(|o| o.info.name == info.name).unwrap();
     let place = Place::read(object(Place::TYPE)).unwrap();
     assert_eq!((place.address.len(), place.open), (2, true));
     assert_eq!(place.hour, None, "it does not apply");

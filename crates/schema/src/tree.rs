@@ -9,6 +9,48 @@ use crate::{Naming, Object, ObjectId, Problem, PropertyInfo, Registry, TypeInfo,
 /// Objects of one configuration beyond which `add` is refused.
 pub const OBJECTS_MAX: usize = 100_000;
 
+/// Finds the object that a name means among all objects called like it.
+fn choose<'a>(
+    called: &dyn Fn(&str) -> Vec<&'a Object>,
+    types: &[&str],
+    from: Option<ObjectId>,
+    name: &str,
+) -> Option<&'a Object> {
+    let fits = |object: &&Object| types.contains(&object.info.name);
+    if let Some((folder, rest)) = name.split_once('/') {
+        let parent = called(folder).into_iter().find(|object| object.info.container)?.id;
+        return called(rest).into_iter().filter(fits).find(|object| object.parent == Some(parent));
+    }
+    let found: Vec<&Object> = called(name).into_iter().filter(fits).collect();
+    let beside = found.iter().find(|object| object.parent == from);
+    let at_root = || found.iter().find(|object| object.parent.is_none());
+    let predefined = || found.iter().find(|object| object.predefined);
+    beside.or_else(at_root).or_else(predefined).copied()
+}
+
+/// The objects of a configuration by name, for looking many names up.
+#[derive(Debug)]
+pub struct Names<'a>(BTreeMap<String, Vec<&'a Object>>);
+
+impl<'a> Names<'a> {
+    /// Those of `tree`, as it is now.
+    pub fn new(tree: &'a Tree) -> Self {
+        let mut names: BTreeMap<String, Vec<&Object>> = BTreeMap::new();
+        for object in tree.objects() {
+            if let Some(name) = &object.name {
+                names.entry(name.to_lowercase()).or_default().push(object);
+            }
+        }
+        Self(names)
+    }
+
+    /// The same as [`Tree::resolve`].
+    pub fn resolve(&self, types: &[&str], from: Option<ObjectId>, name: &str) -> Option<&'a Object> {
+        let called = |name: &str| self.0.get(&name.to_lowercase()).cloned().unwrap_or_default();
+        choose(&called, types, from, name)
+    }
+}
+
 /// A configuration.
 #[derive(Clone, Debug)]
 pub struct Tree {
@@ -161,20 +203,11 @@ impl Tree {
     }
 
     /// The object that `name` names from inside `from`: one of these types, perhaps with its folder before a slash.
-    /// Without a folder it is looked for beside, at the root, and among the predefined ones.
+    /// Without a folder it is looked for beside, at the root, and among the predefined ones. To look many names up,
+    /// see [`Names`].
     pub fn resolve(&self, types: &[&str], from: Option<ObjectId>, name: &str) -> Option<&Object> {
-        let fits = |object: &&Object| types.contains(&object.info.name) && !object.deleted;
-        if let Some((folder, rest)) = name.split_once('/') {
-            let parent = self.objects().find(|object| object.info.container && object.is_called(folder))?;
-            return self
-                .objects()
-                .find(|object| fits(object) && object.parent == Some(parent.id) && object.is_called(rest));
-        }
-        let called = || self.objects().filter(fits).filter(|object| object.is_called(name));
-        called()
-            .find(|object| object.parent == from)
-            .or_else(|| called().find(|object| object.parent.is_none()))
-            .or_else(|| called().find(|object| object.predefined))
+        let called = |name: &str| self.objects().filter(|object| object.is_called(name)).collect::<Vec<_>>();
+        choose(&called, types, from, name)
     }
 
     /// Another object in `parent` that already has this name, in the name space of `info`.
@@ -217,14 +250,19 @@ impl Tree {
 
     /// Everything that is wrong with the objects themselves and their references.
     pub fn check(&self) -> Vec<Problem> {
-        let mut problems: Vec<Problem> =
-            self.objects().filter(|object| !object.disabled).flat_map(|object| self.check_object(object)).collect();
+        let names = Names::new(self);
+        let enabled = self.objects().filter(|object| !object.disabled);
+        let mut problems: Vec<Problem> = enabled.flat_map(|object| self.check_one(object, &names)).collect();
         problems.sort_by_key(|problem| problem.position);
         problems
     }
 
     /// Everything that is wrong with one object and its references.
     pub fn check_object(&self, object: &Object) -> Vec<Problem> {
+        self.check_one(object, &Names::new(self))
+    }
+
+    fn check_one(&self, object: &Object, names: &Names<'_>) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut missing = Vec::new();
         for property in object.info.properties {
@@ -234,7 +272,7 @@ impl Tree {
                     if let Err(message) = property.kind.canonical(value.text()) {
                         problems.push(Problem::error(message).property(property.name).at(value.position));
                     } else if applies {
-                        self.check_references(object, property, value, &mut problems);
+                        self.check_references(object, property, value, names, &mut problems);
                     } else if let Some((other, wanted)) = property.applies {
                         let found = object.get(other).unwrap_or("<empty>");
                         problems.push(
@@ -258,9 +296,11 @@ impl Tree {
             problems.push(Problem::error(message).remedy(remedy).at(object.position).incomplete());
         }
         problems.extend((self.registry.check)(object, self));
-        let title = self.title(object);
-        for problem in &mut problems {
-            problem.object.clone_from(&title);
+        if !problems.is_empty() {
+            let title = self.title(object);
+            for problem in &mut problems {
+                problem.object.clone_from(&title);
+            }
         }
         problems
     }
@@ -278,6 +318,7 @@ impl Tree {
         object: &Object,
         property: &'static PropertyInfo,
         value: &Value,
+        names: &Names<'_>,
         problems: &mut Vec<Problem>,
     ) {
         let types = property.kind.reference_types();
@@ -292,7 +333,7 @@ impl Tree {
                 place
             });
             let what = types.join(" or ");
-            let problem = match self.resolve(types, object.parent, name) {
+            let problem = match names.resolve(types, object.parent, name) {
                 Some(found) if found.id == object.id => Problem::error("the object refers to itself"),
                 Some(found) if found.disabled => Problem::error(format!("{} is disabled", self.title(found))).remedy(
                     format!("enable it with \"set {} -enable\", or disable this object too", self.title(found)),
