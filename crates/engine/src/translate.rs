@@ -227,3 +227,65 @@ pub(crate) fn interface_id(id: objects::InterfaceId) -> dataplane::InterfaceId {
 fn network(range: &IpRange) -> Option<IpNet> {
     IpNet::new(range.first(), range.prefix()?).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use objects::HostInterface;
+
+    use super::*;
+
+    const OFFICE: &str = "add PSK key Type=HEX PSKHex=000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n\
+        add Interface IPsecTunnel branch LocalNetwork=172.16.1.0/24 RemoteNetwork=192.168.11.0/24,192.168.12.0/24 \
+        RemoteEndpoint=203.0.113.1 PSK=key\n\
+        add IPPolicy Name=web SourceInterface=lan SourceNetwork=172.16.1.0/24 DestinationInterface=branch \
+        DestinationNetwork=192.168.11.0/24 Service=http Action=Allow\n";
+
+    fn office(text: &str) -> Snapshot {
+        let interface = |name: &str, address: &str, gateways: &[&str]| HostInterface {
+            name: name.into(),
+            addresses: vec![(address.parse().unwrap(), 24)],
+            mtu: 1500,
+            gateways: gateways.iter().map(|gateway| gateway.parse().unwrap()).collect(),
+        };
+        let hosts = [interface("lan", "172.16.1.1", &[]), interface("wan", "198.51.100.1", &["198.51.100.254"])];
+        objects::compile_text(text, &hosts).unwrap().1
+    }
+
+    #[test]
+    fn the_kernel_routes_every_remote_network_to_us_and_prefers_the_originator_s_address() {
+        let routes = host_routes(&office(OFFICE));
+        let networks: Vec<String> = routes.iter().map(|route| route.network.to_string()).collect();
+        assert_eq!(networks, ["192.168.11.0/24", "192.168.12.0/24"]);
+        assert!(routes.iter().all(|route| route.source == Some("172.16.1.1".parse().unwrap())));
+    }
+
+    #[test]
+    fn a_tunnel_without_an_automatic_route_has_none_in_the_kernel() {
+        let text = OFFICE.replace("PSK=key\n", "PSK=key AutoInterfaceNetworkRoute=No\n");
+        assert_eq!(host_routes(&office(&text)), []);
+    }
+
+    #[test]
+    fn ike_speaks_from_the_address_of_the_interface_towards_the_peer() {
+        let config = ike_config(&office(OFFICE));
+        assert_eq!(config.tunnels[0].local_address_hint, Some("198.51.100.1".parse().unwrap()));
+        assert_eq!(config.tunnels[0].local_endpoint, None);
+    }
+
+    #[test]
+    fn a_tunnel_is_the_same_number_to_ike_the_packet_path_and_the_routes() {
+        let snapshot = office(OFFICE);
+        let (config, policy) = (ike_config(&snapshot), policy(&snapshot));
+        let tunnel =
+            policy.interfaces.iter().find(|interface| matches!(interface.kind, InterfaceKind::Tunnel(_))).unwrap();
+        assert_eq!(tunnel.id.0, config.tunnels[0].id.0);
+        assert!(policy.routes.iter().any(|route| route.interface == tunnel.id));
+        assert_eq!(policy.rules[0].destination_interfaces, Some(vec![tunnel.id]));
+    }
+
+    #[test]
+    fn a_translation_of_the_same_configuration_is_the_same() {
+        assert_eq!(policy(&office(OFFICE)), policy(&office(OFFICE)));
+        assert_eq!(ike_config(&office(OFFICE)), ike_config(&office(OFFICE)));
+    }
+}
