@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use objects::HostInterface;
+use schema::Problem;
 
 use crate::arguments::CheckOptions;
 use crate::exit::{Exit, FAILED, say};
@@ -33,14 +34,17 @@ pub fn check(options: &CheckOptions) -> Result<(), Exit> {
         }
         Err(problems) => {
             say(&render(&problems, &file, &text));
-            say(&format!("{file}: {}\n", counted(problems.len(), "problem")));
+            let errors = problems.iter().filter(|problem| problem.is_error()).count();
+            let warnings = problems.len().saturating_sub(errors);
+            say(&format!("{file}: {}, {}\n", counted(errors, "error"), counted(warnings, "warning")));
             Err(Exit::silent(FAILED))
         }
     }
 }
-/// Problems as people read them.
-pub fn render(_problems: &[manage::Problem], _file: &str, _text: &str) -> String {
-    String::new()
+/// Problems as people read them: where, what, the line with a caret, the remedy.
+pub fn render(problems: &[Problem], file: &str, text: &str) -> String {
+    let is_secret = |property: &str| objects::registry().is_secret(property);
+    problems.iter().map(|problem| problem.render(file, text, is_secret)).collect()
 }
 
 fn counted(number: usize, what: &str) -> String {

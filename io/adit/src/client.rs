@@ -1,6 +1,6 @@
 //! `adit cli`: an operator's end of the control socket.
 
-use std::io::{self, BufRead, ErrorKind, IsTerminal, Read, Write};
+use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use crate::arguments::CliOptions;
 use crate::console;
 use crate::exit::{Exit, FAILED, say};
-use crate::protocol::{Reply, Request};
+use crate::protocol::{REQUEST_MAX, Reply, Request};
 use crate::signals::Signals;
 
 /// Longest answer, bytes: a whole configuration fits.
@@ -40,15 +40,22 @@ pub fn cli(options: &CliOptions) -> Result<(), Exit> {
     if io::stdin().is_terminal() {
         return console::interact(session);
     }
-    let mut failed = false;
-    for line in io::stdin().lock().lines() {
-        let line = line.map_err(|error| Exit::failed(format!("standard input: {error}")))?;
-        if console::is_farewell(&line) {
-            break;
-        }
-        failed |= !session.run(&line)?.success;
+    // As one paste: a command may go on over several lines, and whether it did is known only with the next.
+    let mut text = String::new();
+    io::stdin()
+        .lock()
+        .take(u64::try_from(REQUEST_MAX).unwrap_or(u64::MAX))
+        .read_to_string(&mut text)
+        .map_err(|error| Exit::usage(format!("standard input: {error}")))?;
+    let lines: Vec<&str> = text.lines().take_while(|line| !console::is_farewell(line)).collect();
+    let request = Request::Line(lines.join("\n"));
+    if request.write().len() > REQUEST_MAX {
+        return Err(Exit::usage(format!("standard input holds more than {} KiB of commands", REQUEST_MAX >> 10)));
     }
-    if failed { Err(Exit::silent(FAILED)) } else { Ok(()) }
+    match session.run(&lines.join("\n"))?.success {
+        true => Ok(()),
+        false => Err(Exit::silent(FAILED)),
+    }
 }
 
 /// A conversation with a gateway.

@@ -58,7 +58,7 @@ pub struct Echoes {
     pub sent: u32,
     /// How many were answered.
     pub answered: u32,
-    /// From request to answer, the slowest and the fastest.
+    /// From request to answer: the slowest, which is the first when a tunnel has to come up for it, and the fastest.
     pub round_trip: Option<(Duration, Duration)>,
 }
 
@@ -161,7 +161,7 @@ fn ping(stage: &mut dyn Stage, from: Office) -> Result<(), Exit> {
     let to = from.other();
     let echoes = stage.ping(from, PINGS)?;
     let times = echoes.round_trip.map_or(String::new(), |(slowest, fastest)| {
-        format!(", round trip {:.1} ms at first, then down to {:.1} ms", millis(slowest), millis(fastest))
+        format!(", the slowest in {:.1} ms, the fastest in {:.1} ms", millis(slowest), millis(fastest))
     });
     say(&format!(
         "   {} ({}) pings {} ({}): {} of {} answered{times}\n",

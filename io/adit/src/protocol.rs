@@ -12,8 +12,8 @@
 use manage::Done;
 use serde_json::{Value, json};
 
-/// Longest request, bytes.
-pub const REQUEST_MAX: usize = 64 * 1024;
+/// Longest request, bytes: a whole configuration may be pasted.
+pub const REQUEST_MAX: usize = 1 << 20;
 
 /// What an operator asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -85,7 +85,7 @@ impl Shell {
             let timeout = self.next_wake().map(|wake| wake.since(clock::now().mono));
             self.epoll.wait(timeout, &mut ready)?;
             for token in &ready {
-                self.serve(*token);
+                self.serve(*token)?;
             }
             self.expire(clock::now());
             self.flush(clock::now());
@@ -95,14 +95,10 @@ impl Shell {
 
     fn announce(&mut self) {
         self.log.flush();
-        let tunnels = self.tunnels();
+        let tunnels = self.device.gateway().snapshot().tunnels.len();
         let plural = if tunnels == 1 { "" } else { "s" };
         say(&format!("adit ready: {tunnels} tunnel{plural}, control socket {}\n", self.control.path().display()));
         notify("READY=1");
-    }
-
-    fn tunnels(&self) -> usize {
-        0
     }
 
     fn next_wake(&self) -> Option<Instant> {
@@ -111,7 +107,7 @@ impl Shell {
     }
 
     /// Something can be read.
-    fn serve(&mut self, token: Token) {
+    fn serve(&mut self, token: Token) -> io::Result<()> {
         match token {
             SIGNALS => self.heed_signals(),
             MONITOR => {
@@ -131,7 +127,7 @@ impl Shell {
                     self.step(now, Input::Stored { ticket, result });
                 }
             }
-            Token(number) if (PORTS..CLIENTS).contains(&number) => self.receive(number),
+            Token(number) if (PORTS..CLIENTS).contains(&number) => self.receive(number)?,
             client => {
                 let mut news = std::mem::take(&mut self.news);
                 self.control.ready(client, &self.epoll, &mut news);
@@ -139,18 +135,20 @@ impl Shell {
                 self.heed_operators();
             }
         }
+        Ok(())
     }
 
     /// Takes one batch from a port and carries it through.
-    fn receive(&mut self, number: u64) {
+    fn receive(&mut self, number: u64) -> io::Result<()> {
         let now = clock::now();
-        let count = self.ports.receive(number, &mut self.device);
+        let count = self.ports.receive(number, &mut self.device)?;
         for _ in 0..count {
             if let Some(input) = self.ports.next() {
                 self.step(now, Input::Gateway(input));
             }
         }
         self.flush(now);
+        Ok(())
     }
 
     /// Does what the time has come for.

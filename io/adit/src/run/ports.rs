@@ -2,6 +2,7 @@
 //! buffers that are used again.
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use base::{Buffer, Instant};
@@ -54,7 +55,7 @@ impl Ports {
         esp: Vec<EspPort>,
         epoll: &Epoll,
         first_token: u64,
-    ) -> std::io::Result<Self> {
+    ) -> io::Result<Self> {
         epoll.add(&tun, Token(first_token))?;
         let mut token = first_token;
         for port in &udp {
@@ -85,19 +86,19 @@ impl Ports {
     }
 
     /// Takes a batch from the port with this token; returns how many [`Ports::next`] has. Errors of a socket are those
-    /// of single datagrams and end with them.
-    pub fn receive(&mut self, token: u64, device: &mut Device) -> usize {
+    /// of single datagrams and end with them; an error is a TUN device that somebody has taken away.
+    pub fn receive(&mut self, token: u64, device: &mut Device) -> io::Result<usize> {
         let Some(index) = token.checked_sub(self.first_token).and_then(|index| usize::try_from(index).ok()) else {
-            return 0;
+            return Ok(0);
         };
         match index.checked_sub(1) {
-            None => self.receive_plain(device),
+            None => self.receive_plain(device)?,
             Some(index) => match index.checked_sub(self.udp.len()) {
                 None => self.receive_datagrams(index, device),
                 Some(index) => self.receive_esp(index, device),
             },
         }
-        self.received.len()
+        Ok(self.received.len())
     }
 
     /// The next of what was received.
@@ -105,17 +106,23 @@ impl Ports {
         self.received.pop_front()
     }
 
-    fn receive_plain(&mut self, device: &mut Device) {
+    fn receive_plain(&mut self, device: &mut Device) -> io::Result<()> {
         for _ in 0..TUN_BATCH {
             let mut buffer = device.buffer();
             match self.tun.read(&mut buffer, self.tun_mtu) {
                 Ok(true) => self.received.push_back(Input::Plain(buffer)),
-                Ok(false) | Err(_) => {
+                Ok(false) => {
                     device.recycle(buffer);
-                    return;
+                    break;
+                }
+                // Switched off, it gives nothing and may be switched on again.
+                Err(error) if error.raw_os_error() == Some(libc::EIO) => break,
+                Err(error) => {
+                    return Err(io::Error::other(format!("the TUN device {} is gone: {error}", self.tun.name())));
                 }
             }
         }
+        Ok(())
     }
 
     fn receive_datagrams(&mut self, index: usize, device: &mut Device) {
@@ -174,7 +181,7 @@ impl Ports {
     /// Sends what is queued. Buffers go to `recycle`, failures that are due to be reported to `report`.
     pub fn flush(&mut self, now: Instant, mut recycle: impl FnMut(Buffer), mut report: impl FnMut(SendFailed)) {
         let (batch, damper) = (&mut self.batch, &mut self.send_failures);
-        let mut failed = |remote: SocketAddr, error: std::io::Error| {
+        let mut failed = |remote: SocketAddr, error: io::Error| {
             if let Some(packets) = damper.count(now) {
                 report(SendFailed { destip: remote.ip().to_string(), reason: error.to_string(), packets });
             }

@@ -1,0 +1,88 @@
+//! The binary on a real host: command line and exit statuses as anybody; daemons, namespaces, routes and tunnels as root.
+//!
+//! A harness of its own, because whether a test can run is known only when it is to: one that cannot is reported as
+//! `ignored` with the reason, in the lines that `cargo test` prints.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::allow_attributes,
+    reason = "a test that cannot go on fails, and this harness is what prints"
+)]
+
+mod bench;
+mod command_line;
+mod daemon;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+/// What a test needs of the host.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    Nothing,
+    /// Network namespaces and a TUN device.
+    Root,
+}
+
+type Test = (&'static str, Needs, fn());
+
+/// A test's name is the name of its function, and says what it proves.
+macro_rules! tests {
+    ($($needs:ident: $module:ident :: $name:ident,)+) => {
+        &[$((concat!(stringify!($module), "::", stringify!($name)), Needs::$needs, $module::$name as fn())),+]
+    };
+}
+
+const TESTS: &[Test] = tests![
+    Nothing: command_line::the_program_names_its_version,
+    Nothing: command_line::the_examples_have_no_errors,
+    Nothing: command_line::a_configuration_with_errors_has_status_1_and_shows_where,
+    Nothing: command_line::a_file_that_is_not_there_has_status_2,
+    Nothing: command_line::a_command_that_is_not_there_has_status_2,
+    Nothing: command_line::without_a_gateway_the_command_line_says_how_to_start_one,
+    Nothing: command_line::the_demo_tells_its_story_and_ends_by_itself,
+    Root: daemon::two_daemons_carry_traffic_through_a_tunnel,
+    Root: daemon::sigterm_removes_tun_routes_and_control_socket,
+    Root: daemon::a_start_after_a_kill_clears_away_what_was_left,
+    Root: daemon::a_second_gateway_on_the_same_host_leaves_the_first_alone,
+    Root: daemon::commands_end_with_a_status,
+    Root: daemon::a_committed_configuration_survives_a_kill,
+    Root: daemon::an_address_that_comes_later_is_noticed,
+    Root: daemon::the_process_keeps_only_the_capabilities_it_needs,
+    Root: daemon::a_peer_that_does_not_answer_delays_the_end_by_seconds_only,
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        for (name, _, _) in TESTS {
+            println!("{name}: test");
+        }
+        return ExitCode::SUCCESS;
+    }
+    let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let wanted = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
+    let (mut passed, mut failed, mut ignored, mut filtered) = (0, 0, 0, 0);
+    println!("\nrunning {} tests", TESTS.iter().filter(|(name, _, _)| wanted(name)).count());
+    for (name, needs, test) in TESTS {
+        if !wanted(name) {
+            filtered += 1;
+        } else if let Some(reason) = bench::missing(*needs == Needs::Root) {
+            println!("test {name} ... ignored, {reason}");
+            ignored += 1;
+        } else if catch_unwind(AssertUnwindSafe(test)).is_ok() {
+            println!("test {name} ... ok");
+            passed += 1;
+        } else {
+            println!("test {name} ... FAILED");
+            failed += 1;
+        }
+    }
+    let verdict = if failed == 0 { "ok" } else { "FAILED" };
+    println!(
+        "\ntest result: {verdict}. {passed} passed; {failed} failed; {ignored} ignored; 0 measured; {filtered} filtered out\n"
+    );
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
