@@ -35,3 +35,9 @@ pub mod events;
 mod icmp_errors;
 mod index;
 mod log_limit;
+
+#[doc(hidden)]
+pub mod fuzz;
+
+#[cfg(test)]
+mod tests;

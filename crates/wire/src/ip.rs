@@ -140,6 +140,31 @@ pub fn decrement_ttl(packet: &mut [u8]) {
     }
 }
 
+/// Writes the time to live or hop limit, and mends the checksum. The packet has a checked header.
+pub fn set_ttl(packet: &mut [u8], ttl: u8) {
+    match (version(packet), octets::u8(packet, 9)) {
+        (Some(4), Some(protocol)) => ipv4::change(packet, 8, u16::from_be_bytes([ttl, protocol])),
+        (Some(6), _) => octets::put(packet, 7, [ttl]),
+        _ => {}
+    }
+}
+
+/// Makes source and destination change places. No checksum notices.
+pub fn swap_addresses(packet: &mut [u8]) {
+    match version(packet) {
+        Some(4) => swap::<4>(packet, 12),
+        Some(6) => swap::<16>(packet, 8),
+        _ => {}
+    }
+}
+
+fn swap<const N: usize>(packet: &mut [u8], at: usize) {
+    if let (Some(first), Some(second)) = (octets::array::<N>(packet, at), octets::array::<N>(packet, at + N)) {
+        octets::put(packet, at, second);
+        octets::put(packet, at + N, first);
+    }
+}
+
 /// Writes the DiffServ byte, ECN included, and mends the checksum. The packet has a checked header.
 pub fn set_ds(packet: &mut [u8], ds: u8) {
     let Some(word) = octets::u16(packet, 0) else { return };
@@ -184,6 +209,18 @@ mod tests {
                 let ds = 0xb8 | inner;
                 assert_eq!(ecn_out_of_tunnel(ds, outer), result.map(|ecn| 0xb8 | ecn), "{inner} {outer}");
             }
+        }
+    }
+
+    #[test]
+    fn a_packet_turned_round_keeps_its_checksum() {
+        for (a, b) in [("10.0.0.1", "10.0.0.2"), ("2001:db8::1", "2001:db8::2")] {
+            let (a, b) = (a.parse().unwrap(), b.parse().unwrap());
+            let mut packet = crate::icmp::echo_request(a, b, 1, 1, b"data").unwrap();
+            swap_addresses(&mut packet);
+            set_ttl(&mut packet, 9);
+            let header = Header::parse(&packet).unwrap();
+            assert_eq!((header.source, header.destination, header.ttl), (b, a, 9));
         }
     }
 

@@ -57,7 +57,7 @@ pub fn parse(bytes: &[u8]) -> Result<Header, Malformed> {
     if fragment.is_some() {
         let len = total - payload;
         // All pieces but the last have a multiple of 8 bytes (RFC 791 section 3.2), and none is empty.
-        if len == 0 || more && len % 8 != 0 || payload + offset + len > TOTAL_MAX {
+        if len == 0 || more && !len.is_multiple_of(8) || payload + offset + len > TOTAL_MAX {
             return Err(Malformed::Fragment);
         }
     }

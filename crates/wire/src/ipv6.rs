@@ -39,7 +39,7 @@ pub fn parse(bytes: &[u8]) -> Result<Header, Malformed> {
     if let Some(fragment) = &chain.fragment {
         let len = total - chain.payload;
         // RFC 8200 section 4.5: pieces but the last have a multiple of 8 bytes, and the whole must fit its length field.
-        if len == 0 || fragment.more && len % 8 != 0 || fragment.offset + len > usize::from(u16::MAX) {
+        if len == 0 || fragment.more && !len.is_multiple_of(8) || fragment.offset + len > usize::from(u16::MAX) {
             return Err(Malformed::Fragment);
         }
     }

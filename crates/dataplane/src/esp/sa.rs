@@ -192,10 +192,34 @@ fn vectors(encryption: Encryption, integrity: Option<Integrity>, key: &[u8]) -> 
     Some(Random::from_seed(*seed.expose().first_chunk::<32>()?))
 }
 
+/// What tests do with an SA from inside: sequence numbers far along, given vectors, texts that nobody would seal.
 #[cfg(test)]
 impl Sa {
-    /// Pretends that so many packets have been sealed.
     pub(crate) fn pretend_sent(&mut self, sent: u64) {
         self.sent = sent;
+    }
+
+    pub(crate) fn pretend_received(&mut self, received: u64) {
+        self.window.mark(received);
+    }
+
+    /// Opens a packet; returns its next header.
+    pub(crate) fn open_whole(&mut self, packet: &mut base::Buffer) -> Result<u8, crate::Reason> {
+        self.open(packet).map(|opened| opened.next_header)
+    }
+
+    /// Seals a packet under a given number and vector.
+    pub(crate) fn seal_again(&self, sequence: u64, iv: &[u8], packet: &mut base::Buffer) {
+        self.seal_with(sequence, iv, packet).unwrap();
+    }
+
+    /// Seals any text, which has its trailer, under the next number.
+    pub(crate) fn seal_text(&mut self, text: &[u8]) -> Vec<u8> {
+        self.sent += 1;
+        let header = esp::Header { spi: self.spi_out, sequence: u32::try_from(self.sent).unwrap() }.bytes();
+        let iv = self.sent.to_be_bytes();
+        let (mut text, mut icv) = (text.to_vec(), vec![0; self.sealer.icv_len()]);
+        self.sealer.seal(&iv, &header, &[], &mut text, &mut icv).unwrap();
+        [&header[..], &iv, &text, &icv].concat()
     }
 }

@@ -1,0 +1,279 @@
+//! Every reason to drop a packet: what causes it, its counter and no other, and the event it writes.
+
+use super::*;
+
+/// One packet at the head office's host port: the counters that change, and the log.
+#[track_caller]
+fn one(lab: &mut Lab, packet: &[u8], reason: Reason, log: &[&str]) -> Vec<Output> {
+    let watch = Watch::over(&lab.head);
+    let out = lab.head_plain(packet);
+    watch.only(&lab.head, &[(reason, 1)]);
+    assert_eq!(logs(&out), log);
+    assert_eq!(sealed(&out), 0);
+    out
+}
+
+#[test]
+fn a_malformed_packet() {
+    let mut lab = Lab::up(GCM);
+    let good = ping(HEAD_HOST, BRANCH_HOST, 8);
+    one(&mut lab, &[], Reason::MalformedIp, &["malformed_packet"]);
+    one(&mut lab, &good[..27], Reason::MalformedIp, &["malformed_packet"]);
+    let mut sum = good.clone();
+    sum[11] ^= 1;
+    one(&mut lab, &sum, Reason::MalformedIp, &["malformed_packet"]);
+    let short = icmp::ip_packet(ip(HEAD_HOST), ip(BRANCH_HOST), 6, &[0; 19]).unwrap();
+    one(&mut lab, &short, Reason::MalformedTransport, &["malformed_packet"]);
+    let flags = tcp((HEAD_HOST, 1), (BRANCH_HOST, 2), tcp::SYN | tcp::FIN, 1, 0);
+    one(&mut lab, &flags, Reason::TcpFlags, &["malformed_packet"]);
+}
+
+#[test]
+fn an_impossible_source() {
+    let mut lab = Lab::up(GCM);
+    for source in ["127.0.0.1", "0.1.2.3", "224.0.0.1", "255.255.255.255", BRANCH_HOST] {
+        one(&mut lab, &ping(source, BRANCH_HOST, 8), Reason::ImpossibleSource, &["impossible_source"]);
+    }
+    one(&mut lab, &ping("::1", BRANCH_HOST_V6, 8), Reason::ImpossibleSource, &["impossible_source"]);
+    one(&mut lab, &ping(HEAD_HOST, "127.0.0.1", 8), Reason::ImpossibleSource, &["impossible_source"]);
+}
+
+#[test]
+fn what_stays_on_the_link() {
+    let mut lab = Lab::up(GCM);
+    one(&mut lab, &ping(HEAD_HOST, "224.0.0.5", 8), Reason::NotUnicast, &[]);
+    one(&mut lab, &ping(HEAD_HOST, "255.255.255.255", 8), Reason::NotUnicast, &[]);
+    one(&mut lab, &ping("fe80::1", "ff02::2", 8), Reason::NotUnicast, &[]);
+    one(&mut lab, &ping("fe80::1", BRANCH_HOST_V6, 8), Reason::NotUnicast, &[]);
+}
+
+#[test]
+fn a_source_behind_another_interface() {
+    let mut lab = Lab::up(GCM);
+    let rule = &["ruleset_drop_packet Default_Access_Rule"];
+    // It claims to come from the branch, but not out of the tunnel; or from nowhere.
+    one(&mut lab, &ping("192.168.11.99", HEAD_HOST, 8), Reason::DefaultAccessRule, rule);
+    one(&mut lab, &ping("8.8.8.8", BRANCH_HOST, 8), Reason::DefaultAccessRule, rule);
+}
+
+#[test]
+fn a_packet_in_the_middle_of_nothing() {
+    let mut lab = Lab::up(GCM);
+    let log = &["no_new_conn_for_this_packet"];
+    one(&mut lab, &tcp((HEAD_HOST, 1), (BRANCH_HOST, 2), tcp::ACK, 1, 1), Reason::NoConnection, log);
+    one(&mut lab, &pong(&ping(BRANCH_HOST, HEAD_HOST, 8)), Reason::NoConnection, log);
+    let quoted = ping(BRANCH_HOST, HEAD_HOST, 8);
+    let error = icmp::error_packet(icmp::Problem::TimeExceeded, ip(HEAD_HOST), ip(BRANCH_HOST), &quoted).unwrap();
+    one(&mut lab, &error, Reason::UnrelatedIcmpError, &[]);
+}
+
+#[test]
+fn no_route() {
+    let mut lab = Lab::up(GCM);
+    one(&mut lab, &ping(HEAD_HOST, "8.8.8.8", 8), Reason::NoRoute, &["no_route"]);
+}
+
+#[test]
+fn what_the_rules_forbid() {
+    let mut lab = Lab::up(GCM);
+    let to = |port| udp((HEAD_HOST, 1000), (BRANCH_HOST, port), b"x");
+    one(&mut lab, &to(99), Reason::RuleDrop, &["ruleset_drop_packet silence"]);
+    let out = one(&mut lab, &to(98), Reason::RuleReject, &["ruleset_drop_packet refusal"]);
+    assert_eq!(plain(&out)[0][20..22], [3, 13], "administratively prohibited");
+    let syn = tcp((HEAD_HOST, 1000), (BRANCH_HOST, 98), tcp::SYN, 5, 0);
+    let out = one(&mut lab, &syn, Reason::RuleReject, &["ruleset_drop_packet refusal"]);
+    let reset = &plain(&out)[0];
+    assert_eq!((reset[33], &reset[28..32]), (tcp::RST | tcp::ACK, &6_u32.to_be_bytes()[..]));
+    // No rule lets the LAN out to the WAN.
+    one(&mut lab, &ping(HEAD_HOST, "203.0.113.77", 8), Reason::DefaultRule, &["ruleset_drop_packet Default_Rule"]);
+}
+
+#[test]
+fn a_time_to_live_that_runs_out() {
+    let mut lab = Lab::up(GCM);
+    let last = changed(ping(HEAD_HOST, BRANCH_HOST, 8), |packet| packet[8] = 1);
+    let out = one(&mut lab, &last, Reason::TtlExpired, &[]);
+    assert_eq!(plain(&out)[0][20..22], [11, 0]);
+    assert_eq!(lab.head.connections(lab.now).count(), 0, "it opened nothing");
+}
+
+#[test]
+fn too_many_connections() {
+    let mut lab = Lab::up(GCM);
+    for port in 0..1000 {
+        assert_eq!(sealed(&lab.head_plain(&udp((HEAD_HOST, port), (BRANCH_HOST, 53), b"x"))), 1);
+    }
+    lab.now = at(2);
+    let packet = udp((HEAD_HOST, 1000), (BRANCH_HOST, 53), b"x");
+    let out = one(&mut lab, &packet, Reason::ConnectionTableFull, &["packet_log_flood", "connection_table_full"]);
+    drop(out);
+}
+
+#[test]
+fn a_packet_that_is_none_of_the_tunnels() {
+    let mut lab = Lab::up(GCM);
+    one(&mut lab, &ping(HEAD_HOST, "10.99.0.1", 8), Reason::OutsideTunnel, &["packet_outside_tunnel"]);
+}
+
+#[test]
+fn packets_that_wait_in_vain() {
+    let mut lab = Lab::new();
+    let packet = |i| udp((HEAD_HOST, 1000), (BRANCH_HOST, 53), &[i; 4]);
+    lab.head_plain(&packet(0));
+    let watch = Watch::over(&lab.head);
+    for i in 1..4 {
+        lab.head_plain(&packet(i));
+    }
+    watch.only(&lab.head, &[]);
+    let out = lab.head_plain(&packet(4));
+    watch.only(&lab.head, &[(Reason::WaitingFull, 1)]);
+    assert_eq!(logs(&out), ["tunnel_packet_not_sent"]);
+
+    // They have come at second 1 and may wait 5 seconds.
+    assert!(lab.head.next_deadline().is_some_and(|deadline| deadline == at(6)));
+    let mut out = Vec::new();
+    lab.head.expire(at(5), &mut out);
+    watch.only(&lab.head, &[(Reason::WaitingFull, 1)]);
+    lab.head.expire(at(6), &mut out);
+    watch.only(&lab.head, &[(Reason::WaitingFull, 1), (Reason::WaitingTimeout, 4)]);
+
+    lab.now = at(7);
+    lab.head_plain(&packet(5));
+    let watch = Watch::over(&lab.head);
+    lab.head.control(lab.now, Control::Abandon(TUNNEL), &mut out).unwrap();
+    watch.only(&lab.head, &[(Reason::TunnelUnavailable, 1)]);
+    assert_eq!(exceptions(&lab.head_plain(&packet(6))).len(), 1, "the next packet asks at once");
+}
+
+#[test]
+fn the_log_is_bounded_and_says_what_it_left_out() {
+    let mut lab = Lab::up(GCM);
+    let mut lines = 0;
+    for i in 0..1000 {
+        let out = lab.head_plain(&udp((HEAD_HOST, i), (BRANCH_HOST, 99), b"x"));
+        lines += logs(&out).len();
+    }
+    assert_eq!(lines, 20);
+    assert_eq!(lab.head.counters().suppressed_logs(), 980);
+    assert_eq!(lab.head.next_deadline(), Some(at(2)));
+    let mut out = Vec::new();
+    lab.head.expire(at(2), &mut out);
+    let Some(Output::Log(record)) = out.first() else { panic!("nothing was logged") };
+    assert_eq!(record.to_string().split("event=").nth(1), Some("packet_log_flood action=none suppressed=980"));
+}
+
+/// ESP packets at the branch: the counters that change, and the log.
+#[track_caller]
+fn esp(lab: &mut Lab, ds: u8, bytes: &[u8], reason: Reason, log: &[&str]) -> Vec<Output> {
+    let watch = Watch::over(&lab.branch);
+    let mut out = Vec::new();
+    lab.branch.esp(lab.now, GCM.outer(false), ds, Buffer::copy(bytes), &mut out);
+    watch.only(&lab.branch, &[(reason, 1)]);
+    assert_eq!(logs(&out), log);
+    assert_eq!((plain(&out).len(), local(&out).len()), (0, 0));
+    out
+}
+
+/// A packet as the head office seals it.
+fn seal(lab: &mut Lab, packet: &[u8]) -> Vec<u8> {
+    let sent = lab.head_plain(packet);
+    let bytes = sent.iter().find_map(|output| match output {
+        Output::Outer { packet, .. } => Some(packet.bytes().to_vec()),
+        _ => None,
+    });
+    bytes.expect("it is sealed")
+}
+
+/// What the head office would send if it sealed whatever it is given.
+fn seal_text(lab: &mut Lab, text: &[u8]) -> Vec<u8> {
+    let slot = lab.head.sas.by_spi(0x1001).unwrap();
+    let sa = lab.head.sas.get_mut(slot).unwrap();
+    sa.seal_text(text)
+}
+
+fn text(inner: &[u8], next_header: u8) -> Vec<u8> {
+    let padding = wire::esp::padding(inner.len(), 1);
+    let mut text = inner.to_vec();
+    text.resize(inner.len() + padding + 2, 0);
+    wire::esp::write_trailer(&mut text[inner.len()..], next_header);
+    text
+}
+
+#[test]
+fn esp_packets_that_are_refused() {
+    let mut lab = Lab::up(GCM);
+    let good = seal(&mut lab, &udp((HEAD_HOST, 1), (BRANCH_HOST, 2), b"x"));
+    esp(&mut lab, 0, &[], Reason::EspMalformed, &["packet_corrupt"]);
+    esp(&mut lab, 0, &good[..25], Reason::EspMalformed, &["packet_corrupt"]);
+    let out = esp(&mut lab, 0, &[0x77; 60], Reason::UnknownSpi, &["sa_lookup_failure"]);
+    assert_eq!(exceptions(&out), [Exception::UnknownSpi { spi: 0x7777_7777, remote: GCM.outer(true).local }]);
+    let out = esp(&mut lab, 0, &[0x77; 60], Reason::UnknownSpi, &["sa_lookup_failure"]);
+    assert_eq!(exceptions(&out), [], "once a second per address");
+    let mut forged = good.clone();
+    forged[20] ^= 1;
+    esp(&mut lab, 0, &forged, Reason::IcvFailure, &["icv_failure"]);
+    let watch = Watch::over(&lab.branch);
+    lab.branch.esp(lab.now, GCM.outer(false), 0, Buffer::copy(&good), &mut Vec::new());
+    watch.only(&lab.branch, &[]);
+    esp(&mut lab, 0, &good, Reason::Replayed, &["sequence_number_failure"]);
+}
+
+#[test]
+fn authentic_packets_that_are_refused() {
+    let mut lab = Lab::up(GCM);
+    let inner = udp((HEAD_HOST, 1), (BRANCH_HOST, 2), b"x");
+    let mut refused = |text: &[u8], reason, log: &[&str]| {
+        let sealed = seal_text(&mut lab, text);
+        esp(&mut lab, 0, &sealed, reason, log);
+    };
+    let mut bad = text(&inner, 4);
+    let at = bad.len() - 3;
+    bad[at] ^= 1;
+    refused(&bad, Reason::BadPadding, &["bad_padding"]);
+    refused(&text(&inner, 6), Reason::NextHeader, &["packet_corrupt"]);
+    refused(&text(b"anything", 59), Reason::Dummy, &[]);
+    refused(&[9, 9, 9, 59], Reason::Dummy, &[]);
+    refused(&text(&inner, 41), Reason::InnerMalformed, &["packet_corrupt"]);
+    refused(&text(&inner[..10], 4), Reason::InnerMalformed, &["packet_corrupt"]);
+    let foreign = udp(("10.0.0.1", 1), (BRANCH_HOST, 2), b"x");
+    refused(&text(&foreign, 4), Reason::InnerAddress, &["ip_validation_failure"]);
+    let elsewhere = udp((HEAD_HOST, 1), ("10.0.0.1", 2), b"x");
+    refused(&text(&elsewhere, 4), Reason::InnerAddress, &["ip_validation_failure"]);
+    let sealed = seal_text(&mut lab, &text(&inner, 4));
+    esp(&mut lab, 3, &sealed, Reason::Congestion, &[]);
+}
+
+#[test]
+fn padding_behind_the_inner_packet_is_taken_off() {
+    let mut lab = Lab::up(GCM);
+    let inner = udp((HEAD_HOST, 1), (BRANCH_HOST, 2), b"x");
+    let mut padded = inner.clone();
+    padded.extend([0; 300]);
+    let sealed = seal_text(&mut lab, &text(&padded, 4));
+    let mut out = Vec::new();
+    lab.branch.esp(lab.now, GCM.outer(false), 0, Buffer::copy(&sealed), &mut out);
+    assert_eq!(plain(&out), [after_hops(inner, 1)]);
+}
+
+#[test]
+fn an_sa_that_is_used_up() {
+    let mut lab = Lab::up(Keying { soft_bytes: Some(100), hard_bytes: Some(200), ..GCM });
+    let packet = udp((HEAD_HOST, 1), (BRANCH_HOST, 2), &[0; 22]); // 50 bytes
+    let exceptions_of = |lab: &mut Lab| exceptions(&lab.head_plain(&packet));
+    assert_eq!(exceptions_of(&mut lab), []);
+    assert_eq!(exceptions_of(&mut lab), [Exception::SoftLimit(SaId(1))]);
+    assert_eq!(exceptions_of(&mut lab), []);
+    let out = lab.head_plain(&packet);
+    assert_eq!(exceptions(&out), [Exception::HardLimit(SaId(1))]);
+    assert_eq!((sealed(&out), logs(&out)), (1, vec!["sequence_number_overflow".to_owned()]));
+    let out = lab.head_plain(&packet);
+    assert_eq!(sealed(&out), 0);
+    assert!(matches!(exceptions(&out)[..], [Exception::Acquire { .. }]), "it needs another SA");
+
+    // In the other direction nothing passes either.
+    let back = udp((BRANCH_HOST, 2), (HEAD_HOST, 1), b"x");
+    let sent = lab.branch_plain(&back);
+    let watch = Watch::over(&lab.head);
+    lab.at_head(&sent);
+    watch.only(&lab.head, &[(Reason::SaUsedUp, 1)]);
+}

@@ -1,0 +1,155 @@
+//! Fragments across the tunnel, and their bounds.
+
+use base::{Pool, Random};
+
+use super::*;
+use crate::fragments::{PACKETS_PER_SOURCE_MAX, TIME_MAX};
+
+/// The packet in fragments for links of `mtu` bytes, as its sender makes them.
+fn in_pieces(packet: &[u8], mtu: usize) -> Vec<Vec<u8>> {
+    let header = key_of(packet);
+    if header.is_v4() {
+        let mut pool = Pool::new(2048, 0);
+        let pieces = crate::fragments::cut(packet, &header, None, mtu, &mut pool).unwrap();
+        return pieces.iter().map(|piece| piece.bytes().to_vec()).collect();
+    }
+    let payload = &packet[40..];
+    let step = (mtu - 48) / 8 * 8;
+    let chunks: Vec<_> = payload.chunks(step).collect();
+    let count = chunks.len();
+    let piece = |(index, chunk): (usize, &&[u8])| {
+        let mut piece = packet[..40].to_vec();
+        piece.extend([0; 8]);
+        wire::ipv6::write_fragment_header(&mut piece[40..], packet[6], 0x1234, index * step, index + 1 < count);
+        piece.extend(*chunk);
+        piece[6] = 44;
+        wire::ipv6::set_payload_length(&mut piece, chunk.len() + 8);
+        piece
+    };
+    chunks.iter().enumerate().map(piece).collect()
+}
+
+/// Puts together what left in pieces.
+fn put_together(pieces: &[Vec<u8>]) -> Vec<u8> {
+    let mut fragments = crate::fragments::Fragments::default();
+    let mut whole = None;
+    for piece in pieces {
+        if let crate::fragments::Outcome::Whole(packet, _) = fragments.add(at(0), 0, &key_of(piece), piece) {
+            whole = Some(packet.bytes().to_vec());
+        }
+    }
+    whole.expect("all pieces are there")
+}
+
+#[test]
+fn a_ping_of_4000_bytes_crosses_the_tunnel_in_any_order() {
+    for (from, to) in [(HEAD_HOST, BRANCH_HOST), (HEAD_HOST_V6, BRANCH_HOST_V6)] {
+        let mut lab = Lab::up(CBC);
+        let request = ping(from, to, 4000);
+        let mut pieces = in_pieces(&request, 1500);
+        pieces.reverse();
+        let sent: Vec<Output> = pieces.iter().flat_map(|piece| lab.head_plain(piece)).collect();
+        let arrived = plain(&lab.at_branch(&sent));
+        assert!(arrived.len() >= 3 && arrived.iter().all(|piece| piece.len() <= 1420));
+        assert_eq!(put_together(&arrived), after_hops(request.clone(), 2));
+        let sent: Vec<Output> =
+            in_pieces(&pong(&request), 1500).iter().flat_map(|piece| lab.branch_plain(piece)).collect();
+        let back = plain(&lab.at_head(&sent));
+        assert_eq!(put_together(&back), after_hops(pong(&request), 2));
+    }
+}
+
+#[test]
+fn a_long_ping_to_the_gateway_is_answered_in_pieces() {
+    for (from, to) in [(HEAD_HOST, BRANCH.own[0]), (HEAD_HOST_V6, BRANCH.own[1])] {
+        let mut lab = Lab::up(GCM);
+        let request = ping(from, to, 4000);
+        let sent: Vec<Output> = in_pieces(&request, 1500).iter().flat_map(|piece| lab.head_plain(piece)).collect();
+        let answered = lab.at_branch(&sent);
+        let back = plain(&lab.at_head(&answered));
+        assert_eq!(put_together(&back), after_hops(pong(&request), 1));
+    }
+}
+
+#[test]
+fn the_longest_packet_crosses_the_tunnel() {
+    let mut lab = Lab::up(GCM);
+    let packet = udp((HEAD_HOST, 1), (BRANCH_HOST, 2), &pattern(65_535 - 28));
+    let sent: Vec<Output> = in_pieces(&packet, 1500).iter().flat_map(|piece| lab.head_plain(piece)).collect();
+    assert_eq!(put_together(&plain(&lab.at_branch(&sent))), after_hops(packet, 2));
+}
+
+#[test]
+fn the_rules_see_the_ports_of_a_packet_in_pieces() {
+    let mut lab = Lab::up(GCM);
+    let watch = Watch::over(&lab.head);
+    for piece in in_pieces(&udp((HEAD_HOST, 1), (BRANCH_HOST, 99), &pattern(3000)), 1500) {
+        lab.head_plain(&piece);
+    }
+    watch.only(&lab.head, &[(Reason::RuleDrop, 1)]);
+}
+
+#[test]
+fn overlapping_fragments_end_their_packet() {
+    let mut lab = Lab::up(GCM);
+    let pieces = in_pieces(&udp((HEAD_HOST, 1), (BRANCH_HOST, 2), &pattern(3000)), 1500);
+    // The second fragment moved 8 bytes forward, over the end of the first.
+    let overlap = changed(pieces[1].clone(), |piece| {
+        let word = u16::from_be_bytes([piece[6], piece[7]]) - 1;
+        piece[6..8].copy_from_slice(&word.to_be_bytes());
+    });
+    lab.head_plain(&pieces[0]);
+    let watch = Watch::over(&lab.head);
+    let out = lab.head_plain(&overlap);
+    watch.only(&lab.head, &[(Reason::FragmentOverlap, 1)]);
+    assert_eq!(logs(&out), ["fragment_dropped"]);
+}
+
+#[test]
+fn a_fragment_twice_does_no_harm() {
+    let mut lab = Lab::up(GCM);
+    let packet = udp((HEAD_HOST, 1), (BRANCH_HOST, 2), &pattern(3000));
+    let pieces = in_pieces(&packet, 1500);
+    let mut sent = Vec::new();
+    for piece in [&pieces[0], &pieces[1], &pieces[0], &pieces[1], &pieces[2]] {
+        sent.extend(lab.head_plain(piece));
+    }
+    assert_eq!(put_together(&plain(&lab.at_branch(&sent))), after_hops(packet, 2));
+}
+
+#[test]
+fn unfinished_packets_are_bounded_and_forgotten() {
+    let mut lab = Lab::up(GCM);
+    let first = |id: u16| {
+        let piece = in_pieces(&udp((HEAD_HOST, 1), (BRANCH_HOST, 2), &pattern(3000)), 1500).remove(0);
+        changed(piece, |piece| piece[4..6].copy_from_slice(&id.to_be_bytes()))
+    };
+    let most = u16::try_from(PACKETS_PER_SOURCE_MAX).unwrap();
+    let watch = Watch::over(&lab.head);
+    for id in 0..most {
+        lab.head_plain(&first(id));
+    }
+    watch.only(&lab.head, &[]);
+    lab.head_plain(&first(most));
+    watch.only(&lab.head, &[(Reason::FragmentLimit, 1)]);
+    assert_eq!(lab.head.next_deadline(), Some(lab.now + TIME_MAX));
+    lab.head.expire(lab.now + TIME_MAX, &mut Vec::new());
+    watch.only(&lab.head, &[(Reason::FragmentLimit, 1), (Reason::FragmentTimeout, u64::from(most))]);
+    assert_eq!(lab.head.next_deadline(), None);
+}
+
+#[test]
+fn any_packet_in_any_pieces_in_any_order_comes_out_whole() {
+    let mut random = Random::numbered(11);
+    for _ in 0..300 {
+        let v6 = random.chance(1, 2);
+        let (from, to) = if v6 { (HEAD_HOST_V6, BRANCH_HOST_V6) } else { (HEAD_HOST, BRANCH_HOST) };
+        let len = usize::try_from(random.below(9000)).unwrap() + 1300;
+        let packet = udp((from, 1), (to, 2), &pattern(len));
+        let mut pieces = in_pieces(&packet, 200 + usize::try_from(random.below(1300)).unwrap());
+        for i in (1..pieces.len()).rev() {
+            pieces.swap(i, usize::try_from(random.below(i as u64 + 1)).unwrap());
+        }
+        assert_eq!(put_together(&pieces), packet);
+    }
+}

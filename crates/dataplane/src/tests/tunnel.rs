@@ -1,0 +1,187 @@
+//! Traffic between two offices.
+
+use super::*;
+
+#[test]
+fn a_ping_goes_through_the_tunnel_and_its_reply_comes_back() {
+    for (from, to) in [(HEAD_HOST, BRANCH_HOST), (HEAD_HOST_V6, BRANCH_HOST_V6)] {
+        for outer_v6 in [false, true] {
+            for udp in [false, true] {
+                let mut lab = Lab::up(Keying { outer_v6, udp, ..GCM });
+                let request = ping(from, to, 56);
+                let sent = lab.head_plain(&request);
+                assert_eq!((sealed(&sent), plain(&sent).len()), (1, 0));
+                let arrived = lab.at_branch(&sent);
+                assert_eq!(plain(&arrived), [after_hops(request.clone(), 2)]);
+                let answered = lab.branch_plain(&pong(&request));
+                let back = lab.at_head(&answered);
+                assert_eq!(plain(&back), [after_hops(pong(&request), 2)]);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_algorithm_carries_every_size() {
+    for &encryption in Encryption::ALL {
+        let integrities: Vec<Option<Integrity>> =
+            if encryption.is_aead() { vec![None] } else { Integrity::ALL.iter().copied().map(Some).collect() };
+        for integrity in integrities {
+            for esn in [false, true] {
+                let mut lab = Lab::up(Keying { encryption, integrity, esn, ..GCM });
+                for len in (0..64).chain([500, 1000, 1300]) {
+                    let packet = udp((HEAD_HOST, 1000), (BRANCH_HOST, 2000), &pattern(len));
+                    let sent = lab.head_plain(&packet);
+                    assert_eq!(
+                        plain(&lab.at_branch(&sent)),
+                        [after_hops(packet, 2)],
+                        "{encryption} {integrity:?} {len}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_outer_packet_is_longer_than_the_wire_takes() {
+    for &encryption in Encryption::ALL {
+        for outer_v6 in [false, true] {
+            let integrity = (!encryption.is_aead()).then_some(Integrity::HmacSha2_512_256);
+            let mut lab = Lab::new();
+            let mut wide = policy(&HEAD);
+            if let InterfaceKind::Tunnel(path) = &mut wide.interfaces[3].kind {
+                path.plaintext_mtu = 9000;
+            }
+            lab.head.control(lab.now, Control::Replace(Arc::new(wide)), &mut Vec::new()).unwrap();
+            lab.install(Keying { encryption, integrity, outer_v6, ..GCM });
+            let around = if outer_v6 { 48 } else { 28 };
+            for len in 1330..1500 {
+                let sent = lab.head_plain(&udp((HEAD_HOST, 1), (BRANCH_HOST, 2), &pattern(len)));
+                for output in &sent {
+                    if let Output::Outer { packet, .. } = output {
+                        assert!(packet.len() + around <= 1500, "{encryption} {len}");
+                    }
+                }
+                assert!(sealed(&sent) >= 1);
+                lab.at_branch(&sent);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_first_packet_asks_for_the_tunnel_and_waits_for_it() {
+    let mut lab = Lab::new();
+    let packets: Vec<_> = (0..3).map(|i| udp((HEAD_HOST, 1000), (BRANCH_HOST, 53), &[i; 9])).collect();
+    let first = lab.head_plain(&packets[0]);
+    let acquire = Exception::Acquire {
+        tunnel: TUNNEL,
+        source: (ip(HEAD_HOST), 1000),
+        destination: (ip(BRANCH_HOST), 53),
+        protocol: 17,
+    };
+    assert_eq!(exceptions(&first), [acquire]);
+    assert_eq!(exceptions(&lab.head_plain(&packets[1])), [], "it has just asked");
+    lab.now = at(3);
+    assert_eq!(exceptions(&lab.head_plain(&packets[2])), [acquire], "nobody has come, so it asks again");
+    let sent = GCM.install(true, &mut lab.head, lab.now);
+    GCM.install(false, &mut lab.branch, lab.now);
+    let arrived = plain(&lab.at_branch(&sent));
+    assert_eq!(arrived, packets.into_iter().map(|packet| after_hops(packet, 2)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_packet_for_the_gateway_is_answered_or_handed_to_the_kernel() {
+    let mut lab = Lab::up(GCM);
+    let request = ping(HEAD_HOST, BRANCH.own[0], 20);
+    let sent = lab.head_plain(&request);
+    let answered = lab.at_branch(&sent);
+    assert_eq!((sealed(&answered), local(&answered).len()), (1, 0));
+    assert_eq!(plain(&lab.at_head(&answered)), [after_hops(pong(&request), 1)]);
+
+    let ssh = tcp((HEAD_HOST, 4000), (BRANCH.own[0], 22), tcp::SYN, 1, 0);
+    let sent = lab.head_plain(&ssh);
+    let arrived = lab.at_branch(&sent);
+    assert_eq!(local(&arrived).len(), 1);
+    let syn_ack = tcp((BRANCH.own[0], 22), (HEAD_HOST, 4000), tcp::SYN | tcp::ACK, 9, 2);
+    let answered = lab.branch_plain(&syn_ack);
+    assert_eq!(plain(&lab.at_head(&answered)).len(), 1, "the kernel's answer finds its connection");
+}
+
+#[test]
+fn the_gateway_pings_through_its_tunnel_without_a_rule() {
+    let mut lab = Lab::up(GCM);
+    let mut strict = policy(&HEAD);
+    strict.rules.clear();
+    let mut out = Vec::new();
+    lab.head.control(lab.now, Control::Replace(Arc::new(strict)), &mut out).unwrap();
+    let request = ping(HEAD.own[0], BRANCH_HOST, 4);
+    lab.head.originate(lab.now, Buffer::copy(&request), &mut out);
+    let arrived = lab.at_branch(&out);
+    assert_eq!(plain(&arrived), [after_hops(request.clone(), 1)]);
+    let answered = lab.branch_plain(&pong(&request));
+    let back = lab.at_head(&answered);
+    assert_eq!(local(&back), [after_hops(pong(&request), 1)]);
+}
+
+#[test]
+fn the_maximum_segment_size_is_lowered_in_both_directions() {
+    let mut lab = Lab::up(GCM);
+    let mss = |packet: &[u8]| u16::from_be_bytes([packet[42], packet[43]]);
+    let syn = tcp((HEAD_HOST, 4000), (BRANCH_HOST, 80), tcp::SYN, 1, 0);
+    assert_eq!(mss(&syn), 1460);
+    let sent = lab.head_plain(&syn);
+    let arrived = plain(&lab.at_branch(&sent));
+    assert_eq!(mss(&arrived[0]), 1380, "1420 less 40 bytes of headers");
+    let syn_ack = tcp((BRANCH_HOST, 80), (HEAD_HOST, 4000), tcp::SYN | tcp::ACK, 1, 2);
+    let answered = lab.branch_plain(&syn_ack);
+    assert_eq!(mss(&plain(&lab.at_head(&answered))[0]), 1380);
+}
+
+#[test]
+fn a_packet_that_is_too_big_is_cut_or_its_sender_told() {
+    let mut lab = Lab::up(GCM);
+    let big = udp((HEAD_HOST, 1), (BRANCH_HOST, 2), &pattern(1450));
+    let sent = lab.head_plain(&big);
+    assert_eq!(sealed(&sent), 2);
+    let arrived = plain(&lab.at_branch(&sent));
+    assert_eq!(arrived.len(), 2, "it leaves in the pieces it came in");
+    assert!(arrived.iter().all(|piece| piece.len() <= 1420));
+
+    let watch = Watch::over(&lab.head);
+    let whole = changed(big, |packet| packet[6] = 0x40);
+    let refused = lab.head_plain(&whole);
+    watch.only(&lab.head, &[(Reason::TooBig, 1)]);
+    let error = &plain(&refused)[0];
+    let header = key_of(error);
+    assert_eq!((header.source, header.destination), (ip(HEAD.own[0]), ip(HEAD_HOST)));
+    assert_eq!(error[20..22], [3, 4]);
+    assert_eq!(error[26..28], 1420_u16.to_be_bytes());
+
+    let v6 = udp((HEAD_HOST_V6, 1), (BRANCH_HOST_V6, 2), &pattern(1400));
+    let error = plain(&lab.head_plain(&v6));
+    assert_eq!((error[0][40], &error[0][44..48]), (2, &1420_u32.to_be_bytes()[..]));
+    watch.only(&lab.head, &[(Reason::TooBig, 2)]);
+}
+
+#[test]
+fn congestion_marks_and_the_code_point_cross_the_tunnel() {
+    let mut lab = Lab::up(GCM);
+    let marked = |ds: u8| changed(udp((HEAD_HOST, 1), (BRANCH_HOST, 2), b"x"), |packet| packet[1] = ds);
+    let mut sent = lab.head_plain(&marked(0xba));
+    let Some(Output::Outer { ds, .. }) = sent.iter_mut().find(|output| matches!(output, Output::Outer { .. })) else {
+        panic!("nothing was sealed");
+    };
+    assert_eq!(*ds, 0xba, "code point and ECN are copied");
+    *ds = 0xbb; // a router on the way is congested
+    assert_eq!(plain(&lab.at_branch(&sent))[0][1], 0xbb);
+
+    let mut fixed = policy(&HEAD);
+    if let InterfaceKind::Tunnel(path) = &mut fixed.interfaces[3].kind {
+        path.outer_ds = Some(0x28);
+    }
+    lab.head.control(lab.now, Control::Replace(Arc::new(fixed)), &mut Vec::new()).unwrap();
+    let sent = lab.head_plain(&marked(0xba));
+    assert!(sent.iter().any(|output| matches!(output, Output::Outer { ds: 0x2a, .. })), "the code point is fixed");
+}

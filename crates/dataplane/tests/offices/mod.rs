@@ -1,0 +1,155 @@
+//! Two offices with a tunnel between them, built from outside, for the benchmark and the count of allocations.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use base::{Buffer, Duration, Instant, IpRange, Selector};
+use crypto::{Encryption, Integrity};
+use dataplane::{
+    CORE, Control, Dataplane, Interface, InterfaceId, InterfaceKind, Outer, Output, Policy, Route, Rule, RuleAction,
+    SaId, SaParameters, Service, Settings, TunnelPath,
+};
+
+const LAN: InterfaceId = InterfaceId(1);
+const TUNNEL: InterfaceId = InterfaceId(2);
+
+/// A cipher and what goes with it.
+pub type Algorithms = (Encryption, Option<Integrity>);
+
+/// The end that seals: one UDP connection into the tunnel.
+pub struct Sender {
+    dataplane: Dataplane,
+    packet: Vec<u8>,
+    out: Vec<Output>,
+}
+
+/// The end that opens.
+pub struct Receiver {
+    dataplane: Dataplane,
+    out: Vec<Output>,
+}
+
+const NOW: Instant = Instant::from_micros(1_000_000);
+
+/// Both ends of a tunnel, with a connection established whose packets have `len` bytes, IP header included.
+pub fn offices(algorithms: Algorithms, len: usize) -> (Sender, Receiver) {
+    let (a, b) = (Ipv4Addr::new(10, 1, 0, 1), Ipv4Addr::new(10, 2, 0, 1));
+    let mut datagram = vec![0x11; len - 20];
+    datagram[4..6].copy_from_slice(&u16::try_from(len - 20).unwrap().to_be_bytes());
+    let packet = wire::icmp::ip_packet(a.into(), b.into(), 17, &datagram).unwrap();
+    let mut sender = Sender {
+        dataplane: office("10.1.0.0/16", "10.2.0.0/16", algorithms, (1, 2)),
+        packet,
+        out: Vec::with_capacity(16),
+    };
+    let mut receiver =
+        Receiver { dataplane: office("10.2.0.0/16", "10.1.0.0/16", algorithms, (2, 1)), out: Vec::with_capacity(16) };
+    let first = sender.seal(Buffer::with_capacity(2048));
+    receiver.open(first);
+    (sender, receiver)
+}
+
+impl Sender {
+    /// Copies the packet into `buffer`, as a host sends it, and seals it by the whole path.
+    pub fn seal(&mut self, mut buffer: Buffer) -> Buffer {
+        buffer.clear();
+        buffer.extend(&self.packet);
+        self.dataplane.plain(NOW, buffer, &mut self.out);
+        match self.out.pop() {
+            Some(Output::Outer { packet, .. }) => packet,
+            other => panic!("not sealed: {other:?}"),
+        }
+    }
+}
+
+impl Receiver {
+    /// Opens a packet by the whole path.
+    pub fn open(&mut self, packet: Buffer) -> Buffer {
+        self.dataplane.esp(NOW, outer(), 0, packet, &mut self.out);
+        match self.out.pop() {
+            Some(Output::Plain { packet, .. }) => packet,
+            other => panic!("not opened: {other:?}"),
+        }
+    }
+}
+
+fn outer() -> Outer {
+    let address = (IpAddr::from([192, 0, 2, 1]), 4500).into();
+    Outer { local: address, remote: address, udp: true }
+}
+
+fn office(own: &str, other: &str, (encryption, integrity): Algorithms, (inward, outward): (u8, u8)) -> Dataplane {
+    let range = |text: &str| {
+        let (address, prefix) = text.split_once('/').unwrap();
+        IpRange::network(address.parse().unwrap(), prefix.parse().unwrap()).unwrap()
+    };
+    let interface = |id, name: &str, kind| Interface { id, name: name.into(), kind };
+    let route =
+        |network: &str, interface| Route { network: network.parse().unwrap(), interface, gateway: None, metric: 100 };
+    let path = TunnelPath {
+        plaintext_mtu: 1420,
+        outer_ds: None,
+        local_networks: vec![range(own)],
+        remote_networks: vec![range(other)],
+        originator: Vec::new(),
+    };
+    let all = Rule {
+        name: "all".into(),
+        source_interfaces: None,
+        source_networks: vec![IpRange::ALL_V4],
+        destination_interfaces: None,
+        destination_networks: vec![IpRange::ALL_V4],
+        services: vec![Service::All],
+        action: RuleAction::Allow,
+        log: None,
+    };
+    let minute = Duration::from_secs(60);
+    let policy = Policy {
+        interfaces: vec![
+            interface(CORE, "core", InterfaceKind::Core),
+            interface(LAN, "lan", InterfaceKind::Host),
+            interface(TUNNEL, "tunnel", InterfaceKind::Tunnel(path)),
+        ],
+        routes: vec![route(own, LAN), route(other, TUNNEL)],
+        rules: vec![all],
+        settings: Settings {
+            connections_max: 10,
+            tcp_opening: minute,
+            tcp_established: minute,
+            tcp_closing: minute,
+            udp: minute,
+            ping: minute,
+            other: minute,
+            mss_vpn_max: 1400,
+            waiting_per_tunnel_max: 4,
+            waiting_time: minute,
+        },
+    };
+    let mut dataplane = Dataplane::new(Arc::new(policy));
+    let key = |len: usize, which: u8| vec![which; len];
+    let encryption_len = encryption.key_len() + encryption.salt_len();
+    let integrity_len = integrity.map_or(0, Integrity::key_len);
+    let parameters = SaParameters {
+        id: SaId(1),
+        tunnel: TUNNEL,
+        spi_in: 0x1000 + u32::from(inward),
+        spi_out: 0x1000 + u32::from(outward),
+        encryption,
+        integrity,
+        encryption_key_in: &key(encryption_len, inward),
+        integrity_key_in: &key(integrity_len, inward),
+        encryption_key_out: &key(encryption_len, outward),
+        integrity_key_out: &key(integrity_len, outward),
+        esn: true,
+        replay_window: 1024,
+        local: &[Selector::all(range(own))],
+        remote: &[Selector::all(range(other))],
+        outer: outer(),
+        outbound_now: true,
+        replaces: None,
+        soft_bytes: None,
+        hard_bytes: None,
+    };
+    dataplane.control(NOW, Control::Install(parameters), &mut Vec::new()).unwrap();
+    dataplane
+}
