@@ -116,7 +116,7 @@ fn tell(stage: &mut dyn Stage) -> Result<(), Exit> {
     let (_, _, _) = (stage.wire()?, stage.log(Office::Head)?, stage.log(Office::Branch)?);
 
     step(1, "A host at the head office pings one at the branch: the first packet brings the tunnel up");
-    ping(stage, Office::Head)?;
+    let answered = ping(stage, Office::Head);
     say("\n   On the internet between the gateways:\n\n");
     show_wire(&stage.wire()?);
     say("\n   What the gateways logged:\n\n");
@@ -125,6 +125,9 @@ fn tell(stage: &mut dyn Stage) -> Result<(), Exit> {
             say(&format!("      {:<11} {}\n", office.name(), shorten(line)));
         }
     }
+
+    // Only now: what the gateways logged is why.
+    answered?;
 
     step(2, "What was negotiated, as the head office's command line shows it");
     quote(&stage.command("ike")?);

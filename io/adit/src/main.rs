@@ -14,7 +14,6 @@ mod datagram;
 mod demo;
 mod epoll;
 mod esp;
-#[expect(clippy::zero_prefixed_literal, reason = "event ids are printed with eight digits")]
 mod events;
 mod exit;
 mod forwarding;
