@@ -47,6 +47,8 @@ pub struct Dataplane {
     /// Packets that begin at the top of the path.
     pub(crate) queue: VecDeque<Work>,
     held_logs: Vec<Record>,
+    /// When it was called last, for calls that come without a time.
+    last: Instant,
 }
 
 impl Dataplane {
@@ -73,6 +75,7 @@ impl Dataplane {
             pool: Pool::new(BUFFER_LEN, BUFFERS_KEPT),
             queue: VecDeque::with_capacity(16),
             held_logs: Vec::new(),
+            last: Instant::ZERO,
         }
     }
 
@@ -82,7 +85,7 @@ impl Dataplane {
     /// Only for [`Control::Install`]: when keys do not fit their algorithms, or the SPI or number is in use. Nothing is
     /// changed then.
     pub fn control(&mut self, now: Instant, control: Control<'_>, out: &mut Vec<Output>) -> Result<(), SaError> {
-        self.flush_logs(out);
+        self.begin(now, out);
         match control {
             Control::Replace(policy) => self.replace(now, policy, out),
             Control::Install(parameters) => {
@@ -121,19 +124,19 @@ impl Dataplane {
     /// A packet read from the host port. The receiving interface follows from its source address: an address of ours is
     /// [`CORE`], any other is where the route back leads.
     pub fn plain(&mut self, now: Instant, packet: Buffer, out: &mut Vec<Output>) {
-        self.flush_logs(out);
+        self.begin(now, out);
         self.run(now, Work { packet, source: Source::Port, header: None, cut: None }, out);
     }
 
     /// A packet that the gateway itself originates, from [`CORE`]. No rule is asked.
     pub fn originate(&mut self, now: Instant, packet: Buffer, out: &mut Vec<Output>) {
-        self.flush_logs(out);
+        self.begin(now, out);
         self.run(now, Work { packet, source: Source::Originated, header: None, cut: None }, out);
     }
 
     /// Ends what has lived too long: connections, unfinished packets, packets that wait.
     pub fn expire(&mut self, now: Instant, out: &mut Vec<Output>) {
-        self.flush_logs(out);
+        self.begin(now, out);
         self.turn_log(now, out);
         while self.fragments.expire(now) {
             self.counters.count(Reason::FragmentTimeout);
@@ -177,7 +180,7 @@ impl Dataplane {
 
     /// Ends the connections that `filter` picks; returns how many.
     pub fn close_connections(&mut self, filter: impl Fn(&ConnectionStatus) -> bool) -> usize {
-        let now = Instant::ZERO;
+        let now = self.last;
         let picked: Vec<u32> = self
             .flows
             .iter()
@@ -186,7 +189,7 @@ impl Dataplane {
             .collect();
         for slot in &picked {
             if let Some(flow) = self.flows.close(*slot)
-                && let Some(record) = self.closed_record(&flow, None)
+                && let Some(record) = self.closed_record(&flow, now)
                 && self.held_logs.len() < HELD_LOGS_MAX
             {
                 self.held_logs.push(record);
@@ -231,7 +234,7 @@ impl Dataplane {
                 self.abandon(now, tunnel, out);
             }
         }
-        self.waiting.forget_asking(None);
+        self.waiting.forget_asking();
         self.judge_flows_again(now, out);
     }
 
@@ -270,7 +273,6 @@ impl Dataplane {
         for waiting in self.waiting.take(tunnel) {
             self.deny(now, waiting.work, Denial::of(Reason::TunnelUnavailable), out);
         }
-        self.waiting.forget_asking(Some(tunnel));
     }
 
     /// Ends a connection.
@@ -283,13 +285,13 @@ impl Dataplane {
     fn log_closed(&mut self, now: Instant, flow: &Flow, out: &mut Vec<Output>) {
         if flow.log.is_some()
             && self.may_log_connection(now, out)
-            && let Some(record) = self.closed_record(flow, Some(now))
+            && let Some(record) = self.closed_record(flow, now)
         {
             out.push(Output::Log(record));
         }
     }
 
-    fn closed_record(&self, flow: &Flow, now: Option<Instant>) -> Option<Record> {
+    fn closed_record(&self, flow: &Flow, now: Instant) -> Option<Record> {
         let event = ConnClose {
             rule: flow.rule.to_string(),
             conn: "close".to_owned(),
@@ -302,13 +304,14 @@ impl Dataplane {
             conndestport: flow.key.ports.1,
             origsent: flow.opener.bytes,
             termsent: flow.other.bytes,
-            conntime: now.map_or(0, |now| now.since(flow.opened).as_secs()),
+            conntime: now.since(flow.opened).as_secs(),
         };
         Some(events::record_at(&event, flow.log?))
     }
 
-    /// Hands out log lines of calls that could not.
-    pub(crate) fn flush_logs(&mut self, out: &mut Vec<Output>) {
+    /// Remembers the time, and hands out log lines of calls that could not.
+    pub(crate) fn begin(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.last = now;
         out.extend(self.held_logs.drain(..).map(Output::Log));
     }
 

@@ -37,7 +37,7 @@ mod index;
 mod log_limit;
 
 #[doc(hidden)]
-pub mod fuzz;
+pub mod harness;
 
 #[cfg(test)]
 mod tests;

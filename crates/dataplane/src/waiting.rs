@@ -77,9 +77,9 @@ impl WaitingRoom {
         !fresh
     }
 
-    /// Forgets when SAs were asked for: the tunnels or their networks are others now, or one that failed may be asked again.
-    pub(crate) fn forget_asking(&mut self, tunnel: Option<InterfaceId>) {
-        self.asked.retain(|(of, ..), _| tunnel.is_some_and(|tunnel| *of != tunnel));
+    /// Forgets when SAs were asked for: the tunnels and their networks are others now.
+    pub(crate) fn forget_asking(&mut self) {
+        self.asked.clear();
     }
 
     pub(crate) fn tunnels(&self) -> Vec<InterfaceId> {

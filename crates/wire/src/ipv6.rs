@@ -6,7 +6,7 @@
 
 use std::net::Ipv6Addr;
 
-use crate::ip::{self, Fragment, Header, Malformed};
+use crate::ip::{Fragment, Header, Malformed};
 use crate::octets;
 
 /// Length of the fixed header.
@@ -69,15 +69,16 @@ fn walk(packet: &[u8], first: u8) -> Result<Chain, Malformed> {
         let len = match protocol {
             // Hop-by-hop options may only come first (RFC 8200 section 4.1).
             HOP_BY_HOP if count > 0 => return Err(Malformed::Extensions),
-            HOP_BY_HOP | DESTINATION_OPTIONS => extension_len(packet, payload, 8)?,
+            HOP_BY_HOP | DESTINATION_OPTIONS => 8 + count_at(packet, payload)? * 8,
             ROUTING => {
                 // RFC 5095: a routing header of type 0 steers packets in circles.
                 if octets::u8(packet, payload + 2) == Some(0) {
                     return Err(Malformed::Options);
                 }
-                extension_len(packet, payload, 8)?
+                8 + count_at(packet, payload)? * 8
             }
-            AUTHENTICATION => extension_len(packet, payload, 4)? + 4,
+            // RFC 4302 section 2.2: this one counts words of 4 bytes behind the first two.
+            AUTHENTICATION => 8 + count_at(packet, payload)? * 4,
             FRAGMENT => return fragment(packet, payload, number_at),
             _ => return Ok(Chain { protocol, payload, fragment: None }),
         };
@@ -91,10 +92,9 @@ fn walk(packet: &[u8], first: u8) -> Result<Chain, Malformed> {
     Err(Malformed::Extensions)
 }
 
-/// An extension header counts its length in `unit` bytes behind the first 8 (authentication: 4 behind the first 8).
-fn extension_len(packet: &[u8], at: usize, unit: usize) -> Result<usize, Malformed> {
-    let count = octets::u8(packet, at + 1).ok_or(Malformed::Extensions)?;
-    Ok(if unit == 8 { 8 + usize::from(count) * 8 } else { 4 + usize::from(count) * 4 })
+/// The length field of an extension header: units behind its first 8 bytes.
+fn count_at(packet: &[u8], at: usize) -> Result<usize, Malformed> {
+    octets::u8(packet, at + 1).map(usize::from).ok_or(Malformed::Extensions)
 }
 
 fn fragment(packet: &[u8], at: usize, chain: usize) -> Result<Chain, Malformed> {
@@ -151,11 +151,6 @@ pub fn write_fragment_header(header: &mut [u8], protocol: u8, id: u32, offset: u
     octets::put(header, 0, [protocol, 0]);
     octets::put_u16(header, 2, word);
     octets::put(header, 4, id.to_be_bytes());
-}
-
-/// Is `protocol` an extension header that the walk passes over?
-pub const fn is_extension(protocol: u8) -> bool {
-    matches!(protocol, HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | AUTHENTICATION | FRAGMENT) && protocol != ip::NONE
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@
 pub mod checksum;
 mod cursor;
 pub mod esp;
+#[doc(hidden)]
+pub mod harness;
 pub mod icmp;
 pub mod ike;
 pub mod ip;

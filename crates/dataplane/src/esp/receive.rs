@@ -27,7 +27,7 @@ impl Dataplane {
     /// An ESP packet from its ESP header on, out of UDP or protocol 50. `outer` is as seen on arrival: local is where it
     /// came to, remote where it came from. `ds` is the outer DiffServ byte with ECN.
     pub fn esp(&mut self, now: Instant, outer: Outer, ds: u8, mut packet: Buffer, out: &mut Vec<Output>) {
-        self.flush_logs(out);
+        self.begin(now, out);
         let header = esp::Header::parse(packet.bytes());
         match self.open(now, &outer, ds, &mut packet, out) {
             Ok(Inner { tunnel, header }) => {

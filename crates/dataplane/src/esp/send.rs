@@ -1,15 +1,13 @@
 //! Into a tunnel: the SA for the packet, or the queue until there is one; pieces that fit; sealing.
 
-use base::{Buffer, Instant};
+use base::{Buffer, Event, Instant};
 
 use super::sa::Limit;
-use super::seal::NotSealed;
 use crate::events::SequenceNumberOverflow;
 use crate::flows::{CachedSa, Way};
 use crate::inspect::Seen;
 use crate::path::{Denial, Source, Work};
 use crate::{Dataplane, Exception, InterfaceId, Output, Reason, TunnelPath, fragments};
-use base::Event;
 use wire::icmp::Problem;
 
 impl Dataplane {
@@ -115,12 +113,14 @@ impl Dataplane {
     fn seal(&mut self, now: Instant, slot: u32, mut packet: Buffer, seen: &Seen, out: &mut Vec<Output>) {
         let Some(sa) = self.sas.get_mut(slot) else { return };
         let len = packet.len();
-        if let Err(error) = sa.seal(&mut packet) {
-            if error == NotSealed::SequenceEnd {
-                sa.sending = super::sa::Sending::Never;
-            }
+        if sa.seal(&mut packet).is_err() {
+            // Should the numbers be used up, this SA is no choice any more.
+            let limit = sa.limit_reached();
             self.counters.count(Reason::NotSealed);
             self.pool.give(packet);
+            if let Some(limit) = limit {
+                self.tell_limit(now, slot, limit, out);
+            }
             return;
         }
         sa.usage.packets_out += 1;

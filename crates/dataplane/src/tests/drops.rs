@@ -142,7 +142,9 @@ fn packets_that_wait_in_vain() {
     let watch = Watch::over(&lab.head);
     lab.head.control(lab.now, Control::Abandon(TUNNEL), &mut out).unwrap();
     watch.only(&lab.head, &[(Reason::TunnelUnavailable, 1)]);
-    assert_eq!(exceptions(&lab.head_plain(&packet(6))).len(), 1, "the next packet asks at once");
+    assert_eq!(exceptions(&lab.head_plain(&packet(6))).len(), 0, "a tunnel that fails is not asked for without pause");
+    lab.now = at(8);
+    assert_eq!(exceptions(&lab.head_plain(&packet(7))).len(), 1);
 }
 
 #[test]
@@ -276,4 +278,54 @@ fn an_sa_that_is_used_up() {
     let watch = Watch::over(&lab.head);
     lab.at_head(&sent);
     watch.only(&lab.head, &[(Reason::SaUsedUp, 1)]);
+}
+
+#[test]
+fn a_packet_for_which_no_sequence_number_is_left() {
+    let mut lab = Lab::up(GCM);
+    let slot = lab.head.sas.by_spi(0x1001).unwrap();
+    lab.head.sas.get_mut(slot).unwrap().pretend_sent(u64::from(u32::MAX));
+    let out = one(
+        &mut lab,
+        &ping(HEAD_HOST, BRANCH_HOST, 8),
+        Reason::NotSealed,
+        &["conn_open out", "sequence_number_overflow"],
+    );
+    assert_eq!(exceptions(&out), [Exception::HardLimit(SaId(1))]);
+    assert!(matches!(exceptions(&lab.head_plain(&ping(HEAD_HOST, BRANCH_HOST, 8)))[..], [Exception::Acquire { .. }]));
+}
+
+#[test]
+fn a_host_behind_the_tunnel_is_told_through_it() {
+    let mut lab = Lab::up(GCM);
+    let last = changed(ping(HEAD_HOST, BRANCH_HOST, 8), |packet| packet[8] = 2);
+    let sent = lab.head_plain(&last);
+    let watch = Watch::over(&lab.branch);
+    let told = lab.at_branch(&sent);
+    watch.only(&lab.branch, &[(Reason::TtlExpired, 1)]);
+    assert_eq!((sealed(&told), plain(&told).len()), (1, 0));
+    let error = plain(&lab.at_head(&told));
+    let header = key_of(&error[0]);
+    assert_eq!((header.source, header.destination), (ip(BRANCH.own[0]), ip(HEAD_HOST)));
+}
+
+#[test]
+fn the_kernel_is_told_by_an_error_it_believes() {
+    let mut lab = Lab::up(GCM);
+    let whole = changed(udp((HEAD.own[0], 1), (BRANCH_HOST, 2), &pattern(1450)), |packet| packet[6] = 0x40);
+    let watch = Watch::over(&lab.head);
+    let out = lab.head_plain(&whole);
+    watch.only(&lab.head, &[(Reason::TooBig, 1)]);
+    let header = key_of(&local(&out)[0]);
+    assert_eq!((header.source, header.destination), (ip(BRANCH_HOST), ip(HEAD.own[0])));
+}
+
+#[test]
+fn errors_are_bounded_per_second() {
+    let mut lab = Lab::up(GCM);
+    let last = changed(ping(HEAD_HOST, BRANCH_HOST, 8), |packet| packet[8] = 1);
+    let told: usize = (0..1000).map(|_| plain(&lab.head_plain(&last)).len()).sum();
+    assert_eq!(told, 200);
+    lab.now = at(2);
+    assert_eq!(plain(&lab.head_plain(&last)).len(), 1);
 }
