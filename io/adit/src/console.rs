@@ -108,19 +108,21 @@ impl Completer for Assistant {
         // What is wrong with the connection shows when the line is run.
         let Ok((start, candidates, hint)) = session.complete(line, cursor) else { return Ok((cursor, Vec::new())) };
         let Some(word) = line.get(start..cursor) else { return Ok((cursor, Vec::new())) };
-        Ok((start, pairs(word, candidates, hint)))
+        let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(80, |size| usize::from(size.ws_col));
+        Ok((start, pairs(word, candidates, hint, columns)))
     }
 }
 
-/// The list that is shown: a name and a few words on each line.
-fn pairs(word: &str, candidates: Vec<(String, String)>, hint: Option<String>) -> Vec<Pair> {
+/// The list that is shown: a name and the first sentence about it on each line, which is cut to fit.
+fn pairs(word: &str, candidates: Vec<(String, String)>, hint: Option<String>, columns: usize) -> Vec<Pair> {
     let width = candidates.iter().map(|(text, _)| text.chars().count()).max().unwrap_or(0);
     let alone = candidates.len() == 1;
     let mut pairs: Vec<Pair> = candidates
         .into_iter()
         .map(|(text, about)| {
-            let display = if about.is_empty() { text.clone() } else { format!("{text:width$}  {about}") };
-            Pair { display, replacement: text }
+            let about = about.split_once(". ").map_or(about.as_str(), |(first, _)| first);
+            let line = format!("{text:width$}  {about}");
+            Pair { display: line.trim_end().chars().take(columns.saturating_sub(1)).collect(), replacement: text }
         })
         .collect();
     // A hint is shown as lines of the list that would change nothing: two at least, or it would be taken as the answer.
@@ -147,15 +149,24 @@ mod tests {
 
     #[test]
     fn a_hint_never_becomes_part_of_the_line() {
-        let pairs = pairs("x", Vec::new(), Some("A value is required".to_owned()));
+        let pairs = pairs("x", Vec::new(), Some("A value is required".to_owned()), 80);
         assert_eq!(pairs.len(), 2);
         assert!(pairs.iter().all(|pair| pair.replacement == "x"));
     }
 
     #[test]
     fn the_only_candidate_completes_whatever_is_hinted() {
-        let pairs = pairs("IPs", vec![("IPsecTunnel".to_owned(), String::new())], Some("hint".to_owned()));
+        let pairs = pairs("IPs", vec![("IPsecTunnel".to_owned(), String::new())], Some("hint".to_owned()), 80);
         assert_eq!(pairs.iter().map(|pair| pair.replacement.as_str()).collect::<Vec<_>>(), ["IPsecTunnel"]);
+    }
+
+    #[test]
+    fn a_candidate_takes_one_line() {
+        let about = "An entry of the IP rule set. The policies are searched from the first to the last.".to_owned();
+        let list = |columns| pairs("", vec![("IPPolicy".to_owned(), about.clone())], None, columns);
+        assert_eq!(list(80)[0].display, "IPPolicy  An entry of the IP rule set");
+        assert_eq!(list(20)[0].display, "IPPolicy  An entry ");
+        assert_eq!(list(20)[0].replacement, "IPPolicy");
     }
 
     #[test]
