@@ -1,0 +1,3 @@
+//! Stories of two endpoints, told through the public interface.
+
+mod establish;
