@@ -2,7 +2,6 @@
 //!
 //! It stands with the binary because only here every declaration can be seen, those of the daemon's own events too.
 
-#[expect(dead_code, reason = "only the table of the declared events is wanted")]
 #[path = "../src/events.rs"]
 mod events;
 

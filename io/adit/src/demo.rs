@@ -119,10 +119,10 @@ fn tell(stage: &mut dyn Stage) -> Result<(), Exit> {
     let answered = ping(stage, Office::Head);
     say("\n   On the internet between the gateways:\n\n");
     show_wire(&stage.wire()?);
-    say("\n   What the gateways logged:\n\n");
+    say("\n   What the gateways logged, in short:\n\n");
     for office in [Office::Head, Office::Branch] {
         for line in stage.log(office)?.iter().filter(|line| line.contains("IPSEC ")) {
-            say(&format!("      {:<11} {}\n", office.name(), shorten(line)));
+            say(&format!("      {:<11}   {}\n", office.name(), shorten(line)));
         }
     }
 
@@ -230,10 +230,27 @@ fn quote(text: &str) {
     }
 }
 
-/// A log line without what matters to machines only.
+/// What tells an administrator most in a log line; all of it where something went wrong.
 fn shorten(line: &str) -> String {
-    let from = line.find("event=").unwrap_or(0);
-    line.get(from..).unwrap_or(line).to_owned()
+    const TELLING: [&str; 7] = ["event", "side", "auth", "algorithms", "local_net", "remote_net", "lifetime"];
+    let fields = line.find("event=").and_then(|at| line.get(at..)).unwrap_or(line);
+    if !(line.contains("prio=Info") || line.contains("prio=Notice")) {
+        return fields.to_owned();
+    }
+    let told = fields_of(fields)
+        .into_iter()
+        .filter(|field| field.split_once('=').is_some_and(|(name, _)| TELLING.contains(&name)));
+    told.map(|field| field.strip_prefix("event=").unwrap_or(field)).collect::<Vec<_>>().join(" ")
+}
+
+/// Splits at the spaces outside of quotes.
+fn fields_of(line: &str) -> Vec<&str> {
+    let mut quoted = false;
+    let is_end = |c: char| {
+        quoted ^= c == '"';
+        c == ' ' && !quoted
+    };
+    line.split(is_end).collect()
 }
 
 fn millis(time: Duration) -> f64 {
@@ -270,6 +287,14 @@ impl Checksum {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_line_is_told_in_its_telling_fields_unless_something_went_wrong() {
+        let line =
+            "2026-11-23 00:00:00 IPSEC prio=Info id=01800001 rev=1 event=up action=x spi=0x1 auth=\"pre-shared key\"";
+        assert_eq!(shorten(line), "up auth=\"pre-shared key\"");
+        assert_eq!(shorten(&line.replace("Info", "Warning")), "event=up action=x spi=0x1 auth=\"pre-shared key\"");
+    }
 
     #[test]
     fn the_checksum_is_that_of_rfc_1950() {
