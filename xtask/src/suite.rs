@@ -52,8 +52,8 @@ fn tests(root: &Path, report: &mut Report) {
     let results = Results::read(&finished.output);
     println!("   {} tests passed", results.passed);
     report.add_passed(results.passed);
-    for name in &results.ignored {
-        report.add(&format!("test {name}"), Outcome::Skipped("marked #[ignore]".into()));
+    for (name, reason) in &results.ignored {
+        report.add(&format!("test {name}"), Outcome::Skipped(reason.clone()));
     }
     if finished.success {
         return;
@@ -73,7 +73,8 @@ fn tests(root: &Path, report: &mut Report) {
 struct Results {
     passed: usize,
     failed: Vec<String>,
-    ignored: Vec<String>,
+    /// Names with the reason.
+    ignored: Vec<(String, String)>,
 }
 
 impl Results {
@@ -86,7 +87,10 @@ impl Results {
             match verdict.split([',', ' ']).next() {
                 Some("ok") => results.passed += 1,
                 Some("FAILED") => results.failed.push(name.to_owned()),
-                Some("ignored") => results.ignored.push(name.to_owned()),
+                Some("ignored") => {
+                    let reason = verdict.strip_prefix("ignored, ").unwrap_or("marked #[ignore]");
+                    results.ignored.push((name.to_owned(), reason.to_owned()));
+                }
                 _ => {}
             }
         }
@@ -144,7 +148,7 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
         let results = Results::read(output);
         assert_eq!(results.passed, 2);
         assert_eq!(results.failed, ["replay::it_slides"]);
-        assert_eq!(results.ignored, ["slow"]);
+        assert_eq!(results.ignored, [("slow".to_owned(), "takes a day".to_owned())]);
         assert!(!failures(output).contains("it_adds"));
     }
 }
