@@ -17,6 +17,14 @@ fn main() -> Outcome {
         .filter_map(|message| Some([message.get(16..17)?, message.get(28..)?].concat()));
     write("ike_inner_payloads", chains)?;
     write("ike_datagram", messages.iter().cloned())?;
+    let packets = packets().ok_or("a packet could not be made")?;
+    // For `traffic` each has a byte that says where it comes in, and its length.
+    let framed = |(way, packet): (u8, &Vec<u8>)| {
+        let [high, low] = u16::try_from(packet.len()).unwrap_or(0).to_be_bytes();
+        [&[way, high, low], packet.as_slice()].concat()
+    };
+    write("traffic", std::iter::once((0..).zip(&packets).flat_map(framed).collect()))?;
+    write("ip_packet", packets.into_iter())?;
     let examples = [
         include_str!("../../examples/lan-to-lan/head-office.adit"),
         include_str!("../../examples/lan-to-lan/branch.adit"),
@@ -25,6 +33,24 @@ fn main() -> Outcome {
         write(target, examples.iter().map(|example| example.as_bytes().to_vec()))?;
     }
     Ok(())
+}
+
+/// Packets between the networks of `dataplane::harness::Gateway`.
+fn packets() -> Option<Vec<Vec<u8>>> {
+    use wire::{icmp, ip};
+    let v4 = ([172, 16, 1, 10].into(), [192, 168, 11, 10].into());
+    let v6 = ([0x2001, 0xdb8, 1, 0, 0, 0, 0, 10].into(), [0x2001, 0xdb8, 2, 0, 0, 0, 0, 10].into());
+    let syn = [4, 1, 0, 80, 0, 0, 0, 9, 0, 0, 0, 0, 0x60, 2, 0xff, 0xff, 0, 0, 0, 0, 2, 4, 5, 0xb4];
+    let datagram = [4, 1, 0, 53, 0, 9, 0, 0, 1];
+    let mut packets = Vec::new();
+    for (here, there) in [v4, v6] {
+        let ping = icmp::echo_request(here, there, 1, 1, &[7; 30])?;
+        packets.push(icmp::error_packet(icmp::Problem::TooBig(1300), there, here, &ping)?);
+        packets.push(ping);
+        packets.push(icmp::ip_packet(here, there, ip::TCP, &syn)?);
+        packets.push(icmp::ip_packet(here, there, ip::UDP, &datagram)?);
+    }
+    Some(packets)
 }
 
 fn write(target: &str, inputs: impl Iterator<Item = Vec<u8>>) -> Outcome {
