@@ -121,7 +121,7 @@ fn pairs(word: &str, candidates: Vec<(String, String)>, hint: Option<String>, co
         .into_iter()
         .map(|(text, about)| {
             let about = about.split_once(". ").map_or(about.as_str(), |(first, _)| first);
-            let line = format!("{text:width$}  {about}");
+            let line = format!("{text:width$}  {}", about.trim_end_matches('.'));
             Pair { display: line.trim_end().chars().take(columns.saturating_sub(1)).collect(), replacement: text }
         })
         .collect();

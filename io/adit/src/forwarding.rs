@@ -41,18 +41,33 @@ impl Forwarding {
         if read(switch).as_deref() == Some("1") {
             return Vec::new();
         }
-        // A host that forwards stops believing router advertisements, and would lose its own default route, unless it
-        // is told to go on.
-        let mut outcomes = Vec::new();
-        let interfaces = fs::read_dir("/proc/sys/net/ipv6/conf").into_iter().flatten().flatten();
-        for interface in interfaces {
+        let mut outcomes = self.keep_router_advertisements();
+        outcomes.extend(self.set(switch, "1"));
+        outcomes
+    }
+
+    /// A host that forwards stops believing router advertisements, and would lose its own default route, unless each
+    /// interface is told to go on. All that are changed make one outcome.
+    fn keep_router_advertisements(&mut self) -> Vec<Outcome> {
+        let (mut names, mut outcomes) = (Vec::new(), Vec::new());
+        for interface in fs::read_dir("/proc/sys/net/ipv6/conf").into_iter().flatten().flatten() {
+            let name = interface.file_name().to_string_lossy().into_owned();
             let accept = interface.path().join("accept_ra");
-            let special = matches!(interface.file_name().to_str(), Some("all" | "lo"));
-            if !special && read(&accept).as_deref() == Some("1") {
-                outcomes.extend(self.set(&accept, "2"));
+            if name == "all" || name == "lo" || name.starts_with("adit") || read(&accept).as_deref() != Some("1") {
+                continue;
+            }
+            match self.set(&accept, "2") {
+                Some(Outcome::Changed { .. }) => names.push(name),
+                outcome => outcomes.extend(outcome),
             }
         }
-        outcomes.extend(self.set(switch, "1"));
+        if !names.is_empty() {
+            names.sort();
+            outcomes.push(Outcome::Changed {
+                sysctl: format!("net.ipv6.conf.{{{}}}.accept_ra", names.join(",")),
+                value: "2",
+            });
+        }
         outcomes
     }
 
