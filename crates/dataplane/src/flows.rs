@@ -56,6 +56,8 @@ pub(crate) struct Flow {
     pub(crate) originated: bool,
     pub(crate) opened: Instant,
     expires: Instant,
+    /// When its timer looks at it; not after `expires` by more than the rounding.
+    looked_at: Instant,
 }
 
 /// One end: its side, and what it has sent.
@@ -202,9 +204,11 @@ impl Flows {
             originated: opening.originated,
             opened: now,
             expires: now,
+            looked_at: now,
         };
         flow.expires = now + flow.lifetime(settings);
-        let expires = flow.expires;
+        flow.looked_at = look_at(flow.expires);
+        let looked_at = flow.looked_at;
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -220,7 +224,7 @@ impl Flows {
         if key.reversed() != key {
             self.index.insert(key.reversed(), (slot, Way::Back));
         }
-        self.timers.set(slot, look_at(expires));
+        self.timers.set(slot, looked_at);
         slot
     }
 
@@ -239,9 +243,13 @@ impl Flows {
         if way == Way::Forth || !matches!(flow.tracking, Tracking::Udp) {
             flow.expires = now + flow.lifetime(settings);
         }
-        let at = look_at(flow.expires);
-        if self.timers.at(&slot).is_some_and(|set| at < set) {
-            self.timers.set(slot, at);
+        // Only a shorter time moves the timer: a connection that closes must not wait for the time of an open one.
+        if flow.expires < flow.looked_at {
+            let at = look_at(flow.expires);
+            if at < flow.looked_at {
+                flow.looked_at = at;
+                self.timers.set(slot, at);
+            }
         }
         Step::Pass
     }
@@ -259,11 +267,13 @@ impl Flows {
     /// Takes a connection whose time is up.
     pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<Flow> {
         while let Some(slot) = self.timers.pop_due(now) {
-            let expires = self.get(slot)?.expires;
-            if expires <= now {
+            let flow = self.get_mut(slot)?;
+            if flow.expires <= now {
                 return self.close(slot);
             }
-            self.timers.set(slot, look_at(expires));
+            flow.looked_at = look_at(flow.expires);
+            let at = flow.looked_at;
+            self.timers.set(slot, at);
         }
         None
     }

@@ -94,7 +94,7 @@ impl From<Reason> for Denial {
 impl Dataplane {
     /// Carries a packet, and what it gives rise to.
     pub(crate) fn run(&mut self, now: Instant, work: Work, out: &mut Vec<Output>) {
-        self.queue.push_back(work);
+        self.carry(now, work, out);
         self.run_queue(now, out);
     }
 
