@@ -35,11 +35,11 @@ object! {
     /// Seconds after which a negotiation that does not end is given up.
     default half_open_lifetime as "IKEHalfOpenLifeTime": Integer<5, 300> = "30";
     /// Milliseconds until a request that is not answered is sent again; the wait doubles each time.
-    default retransmit_first as "IKERetransmitFirst": Integer<100, 60000> = "2000";
+    default retransmit_first as "IKERetransmitFirst": Integer<100, 60000> = "300";
     /// Longest wait between two sendings, in seconds.
-    default retransmit_max as "IKERetransmitMax": Integer<1, 300> = "30";
+    default retransmit_max as "IKERetransmitMax": Integer<1, 300> = "4";
     /// Sendings of a request after which the peer is given up.
-    default retransmit_tries as "IKERetransmitTries": Integer<1, 20> = "6";
+    default retransmit_tries as "IKERetransmitTries": Integer<1, 20> = "10";
     /// IKE messages larger than this many bytes leave in fragments, when the peer can put them together.
     default fragment_size as "IKEFragmentSize": Integer<500, 65000> = "1232";
     /// Seconds until a tunnel with AutoEstablish that failed is tried again.

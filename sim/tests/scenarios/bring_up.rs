@@ -163,6 +163,7 @@ fn every_mixture_of_ipv4_and_ipv6_carries_ping_and_tcp() {
     {
         let (mut world, net) = offices(seed as u64, plan);
         let ping = world.pings(net.hq.host, net.branch.address, 3, 1.secs(), 3_000);
+        world.run_for(2.secs());
         let there = world.transfer_to(net.hq.host, net.branch.host, net.branch.address, 200_000);
         let back = world.transfer_to(net.branch.host, net.hq.host, net.hq.address, 200_000);
         world.run_for(60.secs());

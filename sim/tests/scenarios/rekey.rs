@@ -1,16 +1,24 @@
 //! Rekeying under traffic: nothing is lost, nothing is left over, however the two sides collide.
 
-use sim::{Plan, Seconds};
+use sim::{LanToLan, Ping, Plan, Seconds, World};
 
 use crate::office::{assert_at_rest, assert_nothing_leaked, counter, offices};
 
 /// Both rekey at the same time: the lifetimes are the same on both sides.
 const SHORT: &str = "IPsecLifeTimeSeconds=40";
 
+/// Traffic in both directions through a tunnel that one side has brought up.
+fn steady(world: &mut World, net: &LanToLan) -> (Ping, Ping) {
+    let first = world.ping_out(net, 1.secs());
+    assert!(world.run_until(30.secs(), |_| first.answers() > 0));
+    first.stop();
+    (world.ping_out(net, 50.millis()), world.ping_in(net, 50.millis()))
+}
+
 #[test]
 fn child_sas_are_rekeyed_without_losing_a_packet() {
     let (mut world, net) = offices(1, Plan::example().tunnel_at_head_office(SHORT));
-    let (out, back) = (world.ping_out(&net, 100.millis()), world.ping_in(&net, 100.millis()));
+    let (out, back) = steady(&mut world, &net);
     world.run_for(600.secs());
     out.stop();
     back.stop();
@@ -26,7 +34,7 @@ fn child_sas_are_rekeyed_without_losing_a_packet() {
 fn ike_sas_are_rekeyed_without_losing_a_packet() {
     let plan = Plan::example().tunnel_at_branch("IKELifeTimeSeconds=90 IPsecLifeTimeSeconds=60");
     let (mut world, net) = offices(2, plan);
-    let (out, back) = (world.ping_out(&net, 100.millis()), world.ping_in(&net, 100.millis()));
+    let (out, back) = steady(&mut world, &net);
     world.run_for(1_200.secs());
     out.stop();
     back.stop();
@@ -49,7 +57,7 @@ fn child_rekeyings_that_collide_lose_nothing_and_leave_nothing() {
     for (seed, latency) in [1, 20, 100, 300, 900, 1_500].into_iter().enumerate() {
         let (mut world, net) = offices(seed as u64, Plan::example().tunnel(SHORT));
         world.between(&net).latency(latency.millis());
-        let (out, back) = (world.ping_out(&net, 50.millis()), world.ping_in(&net, 50.millis()));
+        let (out, back) = steady(&mut world, &net);
         world.run_for(300.secs());
         out.stop();
         back.stop();
@@ -68,7 +76,7 @@ fn ike_rekeyings_that_collide_lose_nothing_and_leave_nothing() {
         let plan = Plan::example().tunnel("IKELifeTimeSeconds=90 IPsecLifeTimeSeconds=600");
         let (mut world, net) = offices(seed as u64, plan);
         world.between(&net).latency(latency.millis());
-        let (out, back) = (world.ping_out(&net, 100.millis()), world.ping_in(&net, 100.millis()));
+        let (out, back) = steady(&mut world, &net);
         world.run_for(500.secs());
         out.stop();
         back.stop();
@@ -88,7 +96,7 @@ fn rekeyings_of_different_kinds_that_collide_lose_nothing() {
         let plan = Plan::example().tunnel("IKELifeTimeSeconds=60 IPsecLifeTimeSeconds=60");
         let (mut world, net) = offices(seed, plan);
         world.between(&net).latency((1 + seed * 200).millis());
-        let (out, back) = (world.ping_out(&net, 100.millis()), world.ping_in(&net, 100.millis()));
+        let (out, back) = steady(&mut world, &net);
         world.run_for(600.secs());
         out.stop();
         back.stop();
