@@ -1,6 +1,6 @@
 //! Asking for a child SA, in IKE_AUTH or CREATE_CHILD_SA: RFC 7296 sections 1.2, 1.3.1, 1.3.3, 2.8 and 2.9.
 
-use base::{Duration, Selector};
+use base::{Duration, Instant, Selector};
 use crypto::{Group, KeyPair};
 use wire::ike::{ExchangeType, KeyExchange, Notify, NotifyType, Payload, ProtocolId};
 
@@ -14,8 +14,15 @@ use crate::proposal::{GroupRule, Policy, Suite, accept, describe, propose};
 use crate::reason::{Reason, Subject};
 use crate::{Tunnel, selectors};
 
-/// Wait before something is asked again that the peer put off (TEMPORARY_FAILURE).
+/// Shortest wait before something is asked again that the peer put off (TEMPORARY_FAILURE).
 pub(super) const PUT_OFF: Duration = Duration::from_secs(2);
+/// As much longer at most: two peers that put each other off at the same time must not meet again and again.
+const PUT_OFF_SPREAD_MICROS: u64 = 4_000_000;
+
+/// When something is asked again that the peer put off.
+pub(super) fn put_off(cx: &mut Cx<'_>) -> Instant {
+    cx.now + PUT_OFF + Duration::from_micros(cx.random.below(PUT_OFF_SPREAD_MICROS))
+}
 
 /// Our half of a child SA that is being asked for.
 #[derive(Debug)]
@@ -270,7 +277,7 @@ impl Established {
             // RFC 7296 section 2.25: the peer cannot now. Later, while the old one lives.
             (Purpose::Rekey(old), Some(NotifyType::TEMPORARY_FAILURE)) => {
                 if let Some(old) = self.children.get_mut(&old).filter(|old| old.phase == Phase::Current) {
-                    old.rekey_at = Some(cx.now + PUT_OFF);
+                    old.rekey_at = Some(put_off(cx));
                 }
             }
             // RFC 7296 section 2.25: the peer has no such child SA, so ours leads nowhere.
@@ -291,7 +298,7 @@ impl Established {
             (Purpose::New, Some(NotifyType::TEMPORARY_FAILURE)) => match request.offer.wanted {
                 Some(wanted) if self.put_off < 8 => {
                     self.put_off += 1;
-                    self.later.push((cx.now + PUT_OFF, Task::NewChild(wanted)));
+                    self.later.push((put_off(cx), Task::NewChild(wanted)));
                 }
                 _ => link.child_failed(cx, reason, true),
             },
