@@ -374,11 +374,12 @@ fn sane(header: &ip::Header) -> Result<(), Reason> {
         V6(source) => source.is_loopback() || source.is_unspecified() || source.is_multicast(),
     };
     let elsewhere = match header.destination {
-        V4(to) => to.is_multicast() || to.is_broadcast() || to.is_unspecified() || to.is_link_local(),
+        // Not 169.254.0.0/16: inside tunnels to clouds it numbers the two ends, and routes decide about it.
+        V4(to) => to.is_multicast() || to.is_broadcast() || to.is_unspecified(),
         V6(to) => to.is_multicast() || to.is_unspecified() || ipv6::stays_on_link(to),
     };
     let on_link = match header.source {
-        V4(source) => source.is_link_local(),
+        V4(_) => false,
         V6(source) => ipv6::stays_on_link(source),
     };
     // Neighbour discovery and its like arrive in great numbers from the kernel itself, with sources of every kind: what
