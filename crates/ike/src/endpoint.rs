@@ -25,6 +25,9 @@ const LIMIT_LOG: RateLimit = RateLimit::new(Duration::from_secs(1), 1);
 /// Packets do not make a tunnel try again before this has passed since it failed.
 const HOLD_OFF: Duration = Duration::from_secs(3);
 
+/// When both sides began at once, the spare child SAs are deleted after this.
+const SETTLE: Duration = Duration::from_secs(3);
+
 /// Which IKE SAs the operator means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
@@ -63,6 +66,8 @@ enum Wake {
     Sa(SaId),
     /// An AutoEstablish tunnel is to be tried again.
     Tunnel(TunnelId),
+    /// The tunnel may have come up twice, begun by both sides.
+    Duplicates(TunnelId),
     /// A child SA that is not sent on any more is to be forgotten.
     Linger(ChildId),
 }
@@ -230,6 +235,11 @@ impl Endpoint {
                     self.registry.forget(child);
                     out.push(Output::Remove(child));
                 }
+                Wake::Duplicates(tunnel) => {
+                    for id in self.chosen(Which::Tunnel(tunnel)) {
+                        self.with(now, id, traffic, out, |sa, cx| sa.drop_spares(cx));
+                    }
+                }
                 Wake::Tunnel(tunnel) => {
                     let found = self.config.tunnels.iter().find(|one| one.id == tunnel).cloned();
                     if let Some(tunnel) = found.filter(|one| one.auto_establish && !self.shutting_down) {
@@ -246,6 +256,7 @@ impl Endpoint {
         let why = match wake {
             Wake::Sa(id) => self.whys.get(id).copied().unwrap_or("IKE SA"),
             Wake::Tunnel(_) => "AutoEstablish",
+            Wake::Duplicates(_) => "look for duplicates",
             Wake::Linger(_) => "forget a child SA",
         };
         Some((at, why))
@@ -534,6 +545,10 @@ impl Endpoint {
                 }
                 Effect::Up(tunnel) => {
                     self.troubles.remove(&tunnel);
+                    let several = self.chosen(Which::Tunnel(tunnel)).len() > 1;
+                    if several {
+                        self.timers.set(Wake::Duplicates(tunnel), now + SETTLE);
+                    }
                 }
                 Effect::Missing { tunnel, at_once } => self.missing(now, tunnel, at_once),
             }

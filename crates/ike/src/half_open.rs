@@ -84,9 +84,8 @@ mod tests {
     #[test]
     fn a_slash_64_is_one_source_and_an_ipv4_address_is_one() {
         let mut table = HalfOpenTable::default();
-        for (n, from) in ["[2001:db8::1]:500", "[2001:db8::2]:500", "192.0.2.1:500", "192.0.2.2:500"].iter().enumerate()
-        {
-            table.open(SaId(n as u64), (from.parse().unwrap(), [n as u8; 20]));
+        for (n, from) in (0_u8..).zip(["[2001:db8::1]:500", "[2001:db8::2]:500", "192.0.2.1:500", "192.0.2.2:500"]) {
+            table.open(SaId(n.into()), (from.parse().unwrap(), [n; 20]));
         }
         assert_eq!(table.of_source("2001:db8::9".parse().unwrap()), 2);
         assert_eq!(table.of_source("192.0.2.1".parse().unwrap()), 1);

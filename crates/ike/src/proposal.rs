@@ -163,7 +163,7 @@ pub(crate) fn propose(policy: &Policy<'_>, spi: &[u8]) -> Vec<Offer> {
 }
 
 /// Chooses among the peer's proposals: the number of the proposal and what it comes to.
-pub(crate) fn choose(offers: &[Offer], policy: &Policy<'_>) -> Result<(u8, Suite), Mismatch> {
+pub(crate) fn choose(offers: &[Offer], policy: &Policy<'_>) -> Result<(u8, Suite), Box<Mismatch>> {
     let fitting: Vec<(&Offer, Suite)> =
         offers.iter().filter_map(|offer| Some((offer, without_group(offer, policy).ok()?))).collect();
     let chosen = match policy.groups {
@@ -186,7 +186,7 @@ pub(crate) fn choose(offers: &[Offer], policy: &Policy<'_>) -> Result<(u8, Suite
 
 /// Reads the answer to our proposals: exactly one, with one transform of each kind, all of which we offered
 /// (RFC 7296 section 3.3.6).
-pub(crate) fn accept(answer: &[Offer], policy: &Policy<'_>) -> Result<Suite, Mismatch> {
+pub(crate) fn accept(answer: &[Offer], policy: &Policy<'_>) -> Result<Suite, Box<Mismatch>> {
     let single = |offer: &Offer| {
         offer.encryption.len() == 1
             && offer.prf.len() <= 1
@@ -239,14 +239,14 @@ pub(crate) struct Mismatch {
 }
 
 impl Mismatch {
-    fn between(offers: &[Offer], policy: &Policy<'_>) -> Self {
+    fn between(offers: &[Offer], policy: &Policy<'_>) -> Box<Self> {
         let nearest = offers
             .iter()
             .map(|offer| (offer, misses(offer, policy)))
             // The first of equals: the peer's own preference.
             .min_by_key(|(_, kinds)| kinds.len())
             .map(|(offer, kinds)| (offer.clone(), kinds));
-        Self { offered: describe(offers), allowed: policy.to_string(), list: policy.list.to_owned(), nearest }
+        Box::new(Self { offered: describe(offers), allowed: policy.to_string(), list: policy.list.to_owned(), nearest })
     }
 }
 
@@ -471,7 +471,7 @@ mod tests {
         let list = list();
         let policy = Policy::esp(&list, GroupRule::Ignored, true);
         let gcm = Offer { encryption: vec![Ok(Encryption::AesGcm16(256))], esn: vec![false], ..Offer::default() };
-        assert_eq!(choose(&[gcm.clone()], &policy).unwrap().1.integrity, None);
+        assert_eq!(choose(std::slice::from_ref(&gcm), &policy).unwrap().1.integrity, None);
         let both = Offer { integrity: vec![Ok(Some(Integrity::HmacSha2_256_128))], ..gcm };
         assert_eq!(choose(&[both], &policy).unwrap_err().nearest.unwrap().1, vec![Kind::Integrity]);
         let naked = Offer { encryption: vec![Ok(Encryption::AesCbc(256))], ..Offer::default() };

@@ -327,8 +327,7 @@ mod tests {
         }
         .as_offer(1, Vec::new());
         let mismatch = choose(&[offer], &Policy::ike(&list, &[Group::Modp2048])).unwrap_err();
-        let reason =
-            Reason::NoProposal { tunnel: "branch".into(), subject: Subject::Ike, mismatch: Box::new(mismatch) };
+        let reason = Reason::NoProposal { tunnel: "branch".into(), subject: Subject::Ike, mismatch };
         let text = reason.explain(peer());
         assert_eq!(text.kind, "no_proposal_chosen");
         assert_eq!(text.found, "AES-CBC-128 / HMAC-SHA1-96 / PRF-HMAC-SHA1 / MODP 1024");

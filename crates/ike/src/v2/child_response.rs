@@ -57,7 +57,7 @@ pub(super) fn grant(
     let (number, suite) = choose(&offered, &policy).map_err(|mismatch| Reason::NoProposal {
         tunnel: name(),
         subject: Subject::Child,
-        mismatch: Box::new(mismatch),
+        mismatch,
     })?;
     let spi_out = contents
         .sa

@@ -23,6 +23,9 @@ const TASKS_MAX: usize = 1024;
 /// Hints make us ask a peer whether it lives this often at most.
 const HINT_EVERY: Duration = Duration::from_secs(10);
 
+/// Longer than any answer is waited for: by then the request has been given up.
+const DOOMED_MAX: Duration = Duration::from_secs(3_600);
+
 /// Something to be asked of the peer when its turn comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Task {
@@ -72,6 +75,10 @@ pub(crate) struct Established {
     pub(super) changed_group: bool,
     /// How often a new child SA was put off.
     pub(super) put_off: u32,
+    /// Another IKE SA of the tunnel does its work.
+    pub(super) spare: bool,
+    /// It is to end, and why; but our rekeying is under way, and what that makes must end too.
+    pub(super) doomed: Option<&'static str>,
 }
 
 impl Established {
@@ -127,6 +134,8 @@ impl Established {
             successor: None,
             changed_group: false,
             put_off: 0,
+            spare: false,
+            doomed: None,
         }
     }
 
@@ -189,7 +198,7 @@ impl Established {
     fn begin(&mut self, link: &mut Link, cx: &mut Cx<'_>, task: Task) {
         let usual = Patience::usual(&cx.config.settings);
         // What was replaced asks for nothing but the end of its remains.
-        if self.successor.is_some() && !matches!(task, Task::Delete(..)) {
+        if (self.successor.is_some() || self.doomed.is_some()) && !matches!(task, Task::Delete(..)) {
             return;
         }
         match task {
@@ -214,7 +223,11 @@ impl Established {
         match self.active.take() {
             Some(Active::Child(request)) => self.child_answered(link, cx, request, contents),
             Some(Active::Ike(request)) => {
-                if self.ike_answered(link, cx, request, contents) {
+                let replaced = self.ike_answered(link, cx, request, contents);
+                if let Some(why) = self.doomed {
+                    return self.close(link, cx, why);
+                }
+                if replaced {
                     return self.close(link, cx, "rekeyed");
                 }
             }
@@ -226,6 +239,9 @@ impl Established {
                 }
             }
             Some(Active::Liveness) | None => {}
+        }
+        if self.spare && self.children.is_empty() && self.tasks.is_empty() && self.active.is_none() {
+            return self.close(link, cx, "duplicate");
         }
         self.pump(link, cx);
         State::Established(self)
@@ -262,6 +278,16 @@ impl Established {
 
     /// Every child SA goes at once, and this IKE SA with a DELETE to the peer.
     pub(super) fn close(mut self: Box<Self>, link: &mut Link, cx: &mut Cx<'_>, why: &'static str) -> State {
+        if let Some(request @ Active::Ike(_)) = self.active.take_if(|active| matches!(active, Active::Ike(_))) {
+            self.cut_children(link, cx, why);
+            self.active = Some(request);
+            self.doomed = Some(why);
+            (self.rekey_at, self.expires_at) = (None, cx.now + DOOMED_MAX);
+            if let Some(sent) = &mut link.outgoing.sent {
+                (sent.patience, sent.tries) = (Patience::FAREWELL, 1);
+            }
+            return State::Established(self);
+        }
         self.cut_children(link, cx, why);
         self.log_end(link, cx, why);
         Closing::farewell(link, cx, vec![Payload::Delete(Delete::ike())])
@@ -301,7 +327,7 @@ impl Established {
 
     /// The tunnel has lost something; AutoEstablish brings it back.
     pub(super) fn missing(&self, link: &Link, cx: &mut Cx<'_>, at_once: bool) {
-        if let Some(tunnel) = link.tunnel_id().filter(|_| self.successor.is_none()) {
+        if let Some(tunnel) = link.tunnel_id().filter(|_| self.successor.is_none() && self.doomed.is_none()) {
             cx.effects.push(Effect::Missing { tunnel, at_once });
         }
     }

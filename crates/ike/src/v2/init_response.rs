@@ -147,7 +147,7 @@ struct Chosen {
 fn select(tunnels: &[Arc<Tunnel>], path: &Path, offered: &[Offer]) -> Result<Chosen, (Option<Arc<Tunnel>>, Reason)> {
     let (local, remote) = (path.local.ip(), path.remote.ip());
     let mut passed_over = Vec::new();
-    let mut near: Vec<(&Arc<Tunnel>, Mismatch)> = Vec::new();
+    let mut near: Vec<(&Arc<Tunnel>, Box<Mismatch>)> = Vec::new();
     let mut chosen: Option<Chosen> = None;
     for tunnel in tunnels {
         if let Some(why) = not_for(tunnel, local, remote) {
@@ -172,8 +172,7 @@ fn select(tunnels: &[Arc<Tunnel>], path: &Path, offered: &[Offer]) -> Result<Cho
     let misses = |mismatch: &Mismatch| mismatch.nearest.as_ref().map_or(usize::MAX, |(_, kinds)| kinds.len());
     match near.into_iter().min_by_key(|(_, mismatch)| misses(mismatch)) {
         Some((tunnel, mismatch)) => {
-            let reason =
-                Reason::NoProposal { tunnel: tunnel.name.clone(), subject: Subject::Ike, mismatch: Box::new(mismatch) };
+            let reason = Reason::NoProposal { tunnel: tunnel.name.clone(), subject: Subject::Ike, mismatch };
             Err((Some(tunnel.clone()), reason))
         }
         None => Err((None, Reason::NoTunnel { local, passed_over })),

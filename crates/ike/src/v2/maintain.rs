@@ -125,6 +125,23 @@ impl Established {
         }
     }
 
+    /// Both sides began at the same time: of two child SAs for the same traffic one is enough. Who began the IKE SA of
+    /// the spare one deletes it, and the IKE SA once it is empty.
+    pub(super) fn drop_spares(&mut self, link: &mut Link, cx: &mut Cx<'_>) {
+        let Some(tunnel) = link.tunnel_id().filter(|_| link.initiator && self.successor.is_none()) else { return };
+        let spares: Vec<u32> = self
+            .children
+            .values()
+            .filter(|child| child.is_current() && cx.registry.is_spare(tunnel, child.id))
+            .map(|child| child.spi_in)
+            .collect();
+        for spi in spares {
+            self.spare = true;
+            self.delete_child(link, cx, spi, "duplicate");
+        }
+        self.pump(link, cx);
+    }
+
     /// The data path wants a child SA replaced before its time.
     pub(super) fn soft_limit(&mut self, link: &mut Link, cx: &mut Cx<'_>, child: crate::ChildId) {
         let Some(child) = self.child_by_id(child).filter(|child| child.is_current()) else { return };
@@ -196,7 +213,7 @@ impl Established {
 
     /// The peer did not answer: all that was shared with it is void (RFC 7296 section 2.4).
     fn die(mut self: Box<Self>, link: &mut Link, cx: &mut Cx<'_>) -> State {
-        if self.successor.is_none() {
+        if self.successor.is_none() && self.doomed.is_none() {
             let silent = cx.now.since(self.heard(cx));
             let reason = Reason::PeerDead { tunnel: link.tunnel_name(), silent };
             let text = reason.explain(link.path.remote.ip());

@@ -197,14 +197,12 @@ impl Registry {
         self.current.remove(&(tunnel, child));
     }
 
-    /// True when another child SA of the tunnel carries the same traffic and is the one to keep.
+    /// True when another IKE SA of the tunnel has a child SA for the same traffic, and that one is to be kept. Both sides
+    /// come to the same answer.
     fn is_spare(&self, tunnel: TunnelId, child: ChildId) -> bool {
         let Some(own) = self.current.get(&(tunnel, child)) else { return false };
         self.current.range((tunnel, ChildId(0))..=(tunnel, ChildId(u64::MAX))).any(|((_, other_id), other)| {
-            *other_id != child
-                && other.local == own.local
-                && other.remote == own.remote
-                && (other.rank, *other_id) > (own.rank, child)
+            *other_id != child && other.local == own.local && other.remote == own.remote && other.rank > own.rank
         })
     }
 

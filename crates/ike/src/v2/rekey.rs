@@ -6,7 +6,7 @@ use crypto::{Group, KeyPair};
 use wire::ike::{ExchangeType, KeyExchange, Notify, NotifyType, Payload, ProtocolId};
 
 use super::child::{Child, Phase, REPLACED_WAIT};
-use super::child_request::PUT_OFF;
+use super::child_request::{PUT_OFF, put_off};
 use super::established::{Active, Established, Task};
 use super::keys::{self, Freshness};
 use super::link::{Asked, Link};
@@ -91,6 +91,11 @@ impl Established {
             return false;
         }
         log_rekeyed(cx, &new_link, &suite);
+        if let Some(why) = self.doomed {
+            let state = new.close(&mut new_link, cx, why);
+            cx.effects.push(Effect::Adopt(Box::new(IkeSa { link: new_link, state })));
+            return true;
+        }
         new.children = std::mem::take(&mut self.children);
         new.tasks = std::mem::take(&mut self.tasks);
         new.later = std::mem::take(&mut self.later);
@@ -159,6 +164,7 @@ impl Established {
             let sent = request.key_pair.group();
             if let Some(group) = group.filter(|group| tunnel.groups.contains(group) && *group != sent)
                 && !self.changed_group
+                && self.doomed.is_none()
             {
                 self.changed_group = true;
                 self.ask_ike(link, cx, Some(group));
@@ -172,7 +178,7 @@ impl Established {
         }
         self.rekey_at = (left > PUT_OFF * 2).then(|| cx.now + PUT_OFF.max(left / 8));
         if contents.notify(NotifyType::TEMPORARY_FAILURE).is_some() && left > PUT_OFF {
-            self.rekey_at = Some(cx.now + PUT_OFF);
+            self.rekey_at = Some(put_off(cx));
         }
     }
 
@@ -196,8 +202,7 @@ impl Established {
         let offered = offers::read(&contents.sa, ProtocolId::IKE);
         let policy = Policy::ike(&tunnel.ike, &tunnel.groups);
         let (number, suite) = choose(&offered, &policy).map_err(|mismatch| {
-            let reason =
-                Reason::NoProposal { tunnel: tunnel.name.clone(), subject: Subject::Ike, mismatch: Box::new(mismatch) };
+            let reason = Reason::NoProposal { tunnel: tunnel.name.clone(), subject: Subject::Ike, mismatch };
             link.child_failed(cx, &reason, false);
             plain(NotifyType::NO_PROPOSAL_CHOSEN)
         })?;

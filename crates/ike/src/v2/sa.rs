@@ -350,6 +350,13 @@ impl IkeSa {
         }
     }
 
+    /// Of child SAs that two IKE SAs have made for the same traffic one is enough.
+    pub(crate) fn drop_spares(&mut self, cx: &mut Cx<'_>) {
+        if let State::Established(state) = &mut self.state {
+            state.drop_spares(&mut self.link, cx);
+        }
+    }
+
     /// See [`Effect::Hand`].
     pub(crate) fn take_over(&mut self, cx: &mut Cx<'_>, children: Vec<Child>, wanted: Vec<Wanted>) {
         match &mut self.state {
@@ -392,7 +399,7 @@ impl IkeSa {
     pub(crate) fn takes_wishes(&self) -> bool {
         match &self.state {
             State::AwaitInit(_) | State::AwaitAuth(_) => true,
-            State::Established(state) => state.successor.is_none(),
+            State::Established(state) => state.successor.is_none() && state.doomed.is_none(),
             State::HalfOpen(_) | State::Closing(_) | State::Gone => false,
         }
     }
@@ -422,7 +429,7 @@ impl IkeSa {
             state: match &self.state {
                 State::AwaitInit(_) => "Connecting",
                 State::AwaitAuth(_) | State::HalfOpen(_) => "Authenticating",
-                State::Established(state) if state.successor.is_some() => "Deleting",
+                State::Established(state) if state.successor.or(state.doomed.map(|_| now)).is_some() => "Deleting",
                 State::Established(state) if state.rekeying() => "Rekeying",
                 State::Established(_) => "Established",
                 State::Closing(_) | State::Gone => "Deleting",
