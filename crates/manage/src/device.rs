@@ -17,6 +17,8 @@ use crate::{Action, ClientId, Done, Input, pskgen};
 const NAME: &str = "Device";
 /// Operators at the same time; the shell bounds its connections too.
 const SESSIONS_MAX: usize = 64;
+/// What an operator may do whose `add` still lacks properties.
+const GO_ON: &str = "Go on with Property=value, or press Enter on an empty line to give up.\n";
 
 /// The commands about the configuration as a whole.
 const CONFIGURATION: &[CommandInfo] = &[
@@ -238,6 +240,7 @@ impl Device {
         out: &mut Vec<Action>,
     ) -> Result<Outcome, Running> {
         let continued = self.sessions.get(&client).and_then(|session| session.continued(&command));
+        let goes_on = continued.is_some();
         let command = continued.unwrap_or(command);
         let Some((verb, _)) = command.words().next() else {
             return Ok(Outcome::failed(
@@ -246,7 +249,7 @@ impl Device {
             ));
         };
         let verb = verb.to_ascii_lowercase();
-        if let Some(outcome) = self.edit(client, &command) {
+        if let Some(outcome) = self.edit(client, &command, goes_on) {
             return Ok(outcome);
         }
         if let Some(session) = self.sessions.get_mut(&client) {
@@ -276,16 +279,20 @@ impl Device {
         }
     }
 
-    /// A command that edits the configuration; `None` when it is none.
-    fn edit(&mut self, client: ClientId, command: &Command) -> Option<Outcome> {
+    /// A command that edits the configuration; `None` when it is none. `goes_on`: it is an earlier line with one more.
+    fn edit(&mut self, client: ClientId, command: &Command, goes_on: bool) -> Option<Outcome> {
         let session = self.sessions.get_mut(&client)?;
         let reply = schema::execute(&mut self.workspace, &mut session.context, command)?;
         if reply.is_incomplete() {
             session.remember(command.clone(), false);
+            let missing = reply.problems.iter().filter(|problem| problem.is_error());
+            let text: String = missing.map(|problem| format!("{}: {}\n", problem.object, problem.message)).collect();
+            return Some(Outcome::failed(format!("{text}{GO_ON}")));
+        }
+        if !reply.done && goes_on && session.waits_for_properties() {
+            // Only this line was wrong: what the lines before it said is kept.
             let text = problems_text(&reply.problems).unwrap_or_default();
-            return Some(Outcome::failed(format!(
-                "{text}Go on with Property=value, or press Enter on an empty line to give up.\n"
-            )));
+            return Some(Outcome::failed(format!("{text}This line was left out. {GO_ON}")));
         }
         session.remember(command.clone(), reply.done);
         if !reply.done {
@@ -409,6 +416,20 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_line_of_a_command_typed_line_by_line_does_not_cost_the_others() {
+        let mut console = Console::head_office();
+        let waiting = console.fails("add IPPolicy Name=web SourceInterface=lan SourceNetwork=lan_net");
+        assert!(!waiting.contains("Error") && waiting.contains("DestinationInterface, "), "{waiting}");
+        let wrong = console.fails("DestinationInterface=nowhere");
+        assert!(wrong.contains("there is no") && wrong.contains("This line was left out"), "{wrong}");
+        console.fails("DestinationNetwork=192.168.11.0/24 Service=http Action=Alow");
+        console.fails("DestinationNetwork=192.168.11.0/24 Service=http Action=Allow");
+        assert_eq!(console.ok("DestinationInterface=ipsec_hq_to_branch"), "Added IPPolicy web.\n");
+        assert!(console.fails("add IPPolicy Name=x Service=nothing").contains("there is no"));
+        assert!(console.fails("Action=Allow").contains("belong to no command"));
+    }
+
+    #[test]
     fn the_guide_s_misnamed_key_is_told_with_the_near_name() {
         let mut console = Console::head_office();
         console.ok("add PSK my_scecret_key Type=ASCII PSKascii=somesecretasciikey");
@@ -470,5 +491,26 @@ mod tests {
         assert!(console.ok("ipsec").contains("IPsec Tunnel"));
         assert!(console.fails("ipsec nobody").contains("ipsec_hq_to_branch"));
         assert!(console.ok("connections").contains("Proto"));
+    }
+
+    #[test]
+    fn a_tunnel_that_nothing_has_asked_for_says_what_it_waits_for() {
+        let mut console = Console::head_office();
+        let text = console.ok("ike");
+        assert!(text.contains("There are none.\n"), "{text}");
+        assert!(text.contains("--- Tunnel ipsec_hq_to_branch: nothing has asked for it yet\n"), "{text}");
+        assert!(text.contains("Networks: 172.16.1.0/24 = 192.168.11.0/24\n"), "{text}");
+        console.ok("ike -connect ipsec_hq_to_branch");
+        let text = console.ok("ike");
+        assert!(text.contains("Connecting") && !text.contains("nothing has asked"), "{text}");
+    }
+
+    #[test]
+    fn ipv4_routes_stand_before_ipv6_routes() {
+        let mut console = Console::head_office();
+        let routes = console.ok("routes -all");
+        let line = |word: &str| routes.lines().position(|line| line.contains(word)).unwrap();
+        assert!(line(" 0.0.0.0/0") < line(" ff00::/8"), "{routes}");
+        assert!(line(" 192.168.11.0/24") < line(" 0.0.0.0/0"), "{routes}");
     }
 }

@@ -33,6 +33,10 @@ impl<'a> Resolver<'a> {
 
     /// The addresses of a property, each once, all of one family.
     pub(crate) fn addresses(&mut self, object: &Object, property: &str, terms: &[AddressTerm]) -> Option<Vec<IpRange>> {
+        // An interface's network may be written as its address with the prefix length.
+        if object.info.name != "Ethernet" {
+            self.warn_of_host_bits(object, property);
+        }
         let mut ranges = Vec::new();
         for term in terms {
             match term {
@@ -55,6 +59,20 @@ impl<'a> Resolver<'a> {
             return None;
         }
         Some(ranges)
+    }
+
+    /// Warns of networks written with an address inside them: the whole network applies, not that address.
+    fn warn_of_host_bits(&mut self, object: &Object, property: &str) {
+        for term in object.get(property).unwrap_or_default().split(',') {
+            let Some((address, prefix)) = term.split_once('/') else { continue };
+            let (Ok(address), Ok(prefix)) = (address.parse::<IpAddr>(), prefix.parse::<u8>()) else { continue };
+            let Ok(network) = IpRange::network(address, prefix) else { continue };
+            if network.first() != address {
+                let problem = Problem::warning(format!("{term} stands for all of {network}"));
+                let remedy = format!("write {network}, or {address} for the one address");
+                self.report(object, property, problem.remedy(remedy));
+            }
+        }
     }
 
     /// The address of a property that takes one.

@@ -118,6 +118,14 @@ fn tunnel(more: &str) -> String {
 }
 
 #[test]
+fn a_network_written_with_an_address_inside_it_is_told() {
+    let text = tunnel("").replace("172.16.1.0/24", "172.16.1.5/24");
+    warned(&text, "172.16.1.5/24 stands for all of 172.16.1.0/24");
+    let (_, problems) = snapshot(&tunnel(""));
+    assert!(warnings(&problems).iter().all(|warning| !warning.contains("stands for")), "{problems:#?}");
+}
+
+#[test]
 fn the_guides_typing_error_is_reported_with_the_near_name() {
     let (_, problems) = load(EXAMPLE_10_3, &head_office());
     let errors = errors(&problems);

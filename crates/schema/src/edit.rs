@@ -315,9 +315,19 @@ fn find(tree: &Tree, context: Context, command: &Command, deleted: bool) -> Resu
         None => {
             let known: Vec<&str> =
                 tree.children(info, context.container).filter_map(|object| object.name.as_deref()).collect();
-            Err(Problem::error(unknown(info.name, name, known)).at(Some(position)))
+            Err(no_such(info, name, known).at(Some(position)))
         }
     }
+}
+
+/// There is no object of this name.
+pub(crate) fn no_such(info: &TypeInfo, name: &str, known: Vec<&str>) -> Problem {
+    let remedy = if known.is_empty() {
+        format!("there are none here; make one with \"add {} ...\"", info.name)
+    } else {
+        format!("\"show {}\" lists those there are", info.name)
+    };
+    Problem::error(unknown(info.name, name, known)).remedy(remedy)
 }
 
 /// Gives an object the values of a command, if they are accepted.

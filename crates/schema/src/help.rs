@@ -27,7 +27,7 @@ fn overview(registry: &Registry, commands: &[CommandInfo]) -> String {
     for info in registry.types {
         out.push_str(&format!("  {:22} {}\n", info.name, first_sentence(info)));
     }
-    out.push_str("\nType \"help <command>\" or \"help <type>\" for more. TAB completes.\n");
+    out.push_str("\nType \"help <command>\" or \"help <type>\" for more. TAB completes, \"exit\" leaves.\n");
     out
 }
 

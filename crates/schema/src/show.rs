@@ -47,7 +47,7 @@ pub(crate) fn show(workspace: &Workspace, context: Context, command: &Command) -
             None => {
                 let known: Vec<&str> =
                     tree.objects().filter(|o| o.info.name == info.name).filter_map(|o| o.name.as_deref()).collect();
-                return Err(Problem::error(crate::kind::unknown(info.name, name, known)).at(Some(position)));
+                return Err(crate::edit::no_such(info, name, known).at(Some(position)));
             }
         },
     };

@@ -172,6 +172,8 @@ fn what_is_wrong_with_a_command_changes_nothing() {
     console.refuses("add Leaf", "live in a Branch");
     console.refuses("add Stop t Places=b", "there is no Place b");
     console.refuses("set Place b Open=No", "there is no Place b");
+    console.refuses("set Place b Open=No", "\"show Place\" lists those there are");
+    console.refuses("show Stop t", "there is no Stop t");
     console.refuses("set Place a Name=b", "cannot be changed");
     console.refuses("delete Place a", "still used: Stop s.Places");
     console.refuses("delete Place home", "predefined");

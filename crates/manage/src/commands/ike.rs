@@ -69,7 +69,21 @@ fn show(now: Now, gateway: &engine::Gateway, arguments: &Arguments<'_>) -> Outco
         }
         table.print(arguments.limit(), &mut text);
     }
-    for (id, trouble) in gateway.ike().troubles() {
+    if sas.is_empty() {
+        text.push_str("There are none.\n");
+    }
+    let troubles = gateway.ike().troubles();
+    let idle = gateway.snapshot().tunnels.iter().filter(|tunnel| {
+        let id = ike::TunnelId(tunnel.id.0);
+        belongs(&tunnel.name)
+            && !sas.iter().any(|sa| sa.tunnel_name == tunnel.name)
+            && !troubles.iter().any(|(troubled, _)| *troubled == id)
+    });
+    for tunnel in idle.take(arguments.limit()) {
+        let _ = writeln!(text, "\n--- Tunnel {}: nothing has asked for it yet", tunnel.name);
+        wait(tunnel, &mut text);
+    }
+    for (id, trouble) in troubles {
         let name = gateway.snapshot().tunnel_by_id(objects::TunnelId(id.0)).map_or("-", |tunnel| tunnel.name.as_str());
         if belongs(name) {
             let _ = writeln!(text, "\n--- Tunnel {name}: last trouble, {}", ago(now, trouble.at));
@@ -83,6 +97,26 @@ fn show(now: Now, gateway: &engine::Gateway, arguments: &Arguments<'_>) -> Outco
         }
     }
     Outcome::ok(text)
+}
+
+/// What a tunnel without SAs and without trouble waits for.
+fn wait(tunnel: &objects::Tunnel, text: &mut String) {
+    let networks = (list(&tunnel.local_networks), list(&tunnel.remote_networks));
+    let (peer, comes_up) = match &tunnel.remote_endpoint {
+        objects::RemoteEndpoint::Address(address) => (
+            address.to_string(),
+            format!(
+                "with the first packet between these networks that a policy allows, or 'ike -connect {}'",
+                tunnel.name
+            ),
+        ),
+        objects::RemoteEndpoint::Within(ranges) => (list(ranges), "when the peer sets it up".to_owned()),
+        objects::RemoteEndpoint::Any => ("any address".to_owned(), "when the peer sets it up".to_owned()),
+    };
+    let lines = [("Peer", peer), ("Networks", format!("{} = {}", networks.0, networks.1)), ("Comes up", comes_up)];
+    for (label, value) in lines {
+        let _ = writeln!(text, "{label:>10}: {value}");
+    }
 }
 
 /// An explanation as people read it.

@@ -21,8 +21,10 @@ pub(super) fn run(gateway: &engine::Gateway, arguments: &Arguments<'_>) -> Outco
     let snapshot = gateway.snapshot();
     let mut routes: Vec<_> =
         snapshot.routes.iter().filter(|route| route.origin != RouteOrigin::Core || arguments.has("all")).collect();
-    // The longest prefix first, as they are searched.
-    routes.sort_by_key(|route| (std::cmp::Reverse(route.network.prefix()), route.network, route.metric));
+    // IPv4 before IPv6; in each the longest prefix first, as they are searched.
+    routes.sort_by_key(|route| {
+        (!route.network.is_ipv4(), std::cmp::Reverse(route.network.prefix()), route.network, route.metric)
+    });
     let mut table = Table::new(&["Flags", "Network", "Iface", "Gateway", "Local IP", ">Metric"]);
     for route in routes {
         let gateway = match (route.origin, route.gateway) {
