@@ -102,6 +102,7 @@ impl Dataplane {
                 if nothing_before {
                     self.sas.start_sending(slot);
                 }
+                self.waiting.answered(tunnel);
                 self.send_waiting(now, tunnel, out);
                 self.run_queue(now, out);
             }

@@ -184,8 +184,9 @@ impl Dataplane {
         if from.place == Place::Core && to.place == Place::Core {
             return Err(Reason::ImpossibleSource.into());
         }
-        let (rule, log) =
-            if work.source == Source::Originated { (ORIGINATED.into(), None) } else { self.allowed(seen, from, to)? };
+        // What the gateway sends of its own accord, by itself or by its kernel, is asked by no rule.
+        let originated = from.place == Place::Core && matches!(work.source, Source::Originated | Source::Port);
+        let (rule, log) = if originated { (ORIGINATED.into(), None) } else { self.allowed(seen, from, to)? };
         check_ttl(seen, from, to)?;
         if to.place == Place::Tunnel && self.tunnel(to.interface).is_none_or(|path| networks_of(path, seen).is_none()) {
             return Err(Reason::OutsideTunnel.into());
@@ -197,7 +198,7 @@ impl Dataplane {
         if self.flows.len() >= self.policy.settings.connections_max {
             return Err(Reason::ConnectionTableFull.into());
         }
-        let opening = Opening { from, to, rule, log, originated: work.source == Source::Originated };
+        let opening = Opening { from, to, rule, log, originated };
         let slot = self.flows.open(now, seen, opening, &self.policy.settings);
         self.log_opened(now, slot, out);
         self.flows.packet(now, slot, Way::Forth, seen, &self.policy.settings);

@@ -77,6 +77,15 @@ impl WaitingRoom {
         !fresh
     }
 
+    /// SAs of this tunnel have come: should they go again at once, they may be asked for again at once.
+    pub(crate) fn answered(&mut self, tunnel: InterfaceId) {
+        let mine = (tunnel, usize::MIN, usize::MIN)..=(tunnel, usize::MAX, usize::MAX);
+        let pairs: Vec<_> = self.asked.range(mine).map(|(pair, _)| *pair).collect();
+        for pair in pairs {
+            self.asked.remove(&pair);
+        }
+    }
+
     /// Forgets when SAs were asked for: the tunnels and their networks are others now.
     pub(crate) fn forget_asking(&mut self) {
         self.asked.clear();
@@ -95,5 +104,24 @@ impl WaitingRoom {
             Some(first) => self.timers.set(tunnel, first.until),
             None => self.timers.cancel(&tunnel),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_sa_is_asked_for_once_a_second_unless_one_has_come() {
+        let mut room = WaitingRoom::default();
+        let at = |millis: u64| Instant::from_micros(millis * 1_000);
+        let (tunnel, other) = (InterfaceId(7), InterfaceId(8));
+        assert!(room.may_ask(at(5_000), tunnel, (0, 0)) && room.may_ask(at(5_000), tunnel, (0, 1)));
+        assert!(room.may_ask(at(5_000), other, (0, 0)));
+        assert!(!room.may_ask(at(5_900), tunnel, (0, 0)));
+        room.answered(tunnel);
+        assert!(room.may_ask(at(5_901), tunnel, (0, 0)) && room.may_ask(at(5_901), tunnel, (0, 1)));
+        assert!(!room.may_ask(at(5_901), other, (0, 0)), "another tunnel has got nothing");
+        assert!(room.may_ask(at(6_000), other, (0, 0)));
     }
 }

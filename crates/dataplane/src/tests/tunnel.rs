@@ -185,3 +185,19 @@ fn congestion_marks_and_the_code_point_cross_the_tunnel() {
     let sent = lab.head_plain(&marked(0xba));
     assert!(sent.iter().any(|output| matches!(output, Output::Outer { ds: 0x2a, .. })), "the code point is fixed");
 }
+
+#[test]
+fn what_the_gateway_s_own_kernel_begins_needs_no_rule() {
+    let mut lab = Lab::up(GCM);
+    let mut none = policy(&HEAD);
+    none.rules.clear();
+    lab.head.control(lab.now, Control::Replace(Arc::new(none)), &mut Vec::new()).unwrap();
+    let request = ping(HEAD.own[0], BRANCH_HOST, 8);
+    let sent = lab.head_plain(&request);
+    assert_eq!(sealed(&sent), 1);
+    lab.at_branch(&sent);
+    let answered = lab.branch_plain(&pong(&request));
+    let back = lab.at_head(&answered);
+    assert_eq!(local(&back).len(), 1);
+    assert_eq!(sealed(&lab.head_plain(&ping(HEAD_HOST, BRANCH_HOST, 8))), 0, "a host still needs one");
+}
