@@ -506,6 +506,16 @@ mod tests {
     }
 
     #[test]
+    fn settings_are_listed_by_type_and_told_when_changed() {
+        let mut console = Console::head_office();
+        console.ok("set TCPSettings TCPMSSVPNMax=1300");
+        let list = console.ok("show Settings");
+        assert!(list.lines().any(|line| line.starts_with("* TCPSettings ")), "{list}");
+        assert!(list.lines().any(|line| line.starts_with("  StateSettings ")), "{list}");
+        assert!(!list.contains("Comments"), "{list}");
+    }
+
+    #[test]
     fn ipv4_routes_stand_before_ipv6_routes() {
         let mut console = Console::head_office();
         let routes = console.ok("routes -all");

@@ -29,7 +29,10 @@ pub(crate) fn show(workspace: &Workspace, context: Context, command: &Command) -
     {
         let types: Vec<_> = tree.registry.types.iter().filter(|info| info.category == Some(category)).collect();
         let lists = types.iter().map(|info| list(workspace, info, context, command));
-        return Ok(Reply::said(lists.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n")));
+        let lists: Vec<String> = lists.filter(|text| !text.is_empty()).collect();
+        // Settings take a line each, other types a table each.
+        let between = if types.iter().all(|info| info.naming == Naming::Single) { "" } else { "\n" };
+        return Ok(Reply::said(lists.join(between)));
     }
     let Target { info, name } = target(tree, command)?;
     let object = match (info.naming, name) {
@@ -144,6 +147,11 @@ fn list(workspace: &Workspace, info: &'static TypeInfo, context: Context, comman
         .collect();
     if objects.is_empty() {
         return String::new();
+    }
+    if info.naming == Naming::Single {
+        // There is exactly one, and its properties are too many for a line.
+        let flags: String = objects.iter().map(|object| flags(workspace, object)).collect();
+        return format!("{flags:2}{:24}  {}\n", info.name, crate::sentence(info.help));
     }
     let numbered = matches!(info.naming, Naming::Optional | Naming::Position);
     let mut header = vec![String::new()];
