@@ -8,7 +8,7 @@ use wire::ike::{Datagram, Envelope, ExchangeType, Flags, Header, Message, Notify
 use crate::cookie::CookieJar;
 use crate::half_open::HalfOpenTable;
 use crate::limiter::RateLimit;
-use crate::v2::{Cx, Effect, IkeSa, Registry, SaId, State, Stranger, Wanted, answer_stranger, digest, start};
+use crate::v2::{Cx, Effect, Forgery, IkeSa, Registry, SaId, State, Stranger, Wanted, answer_stranger, digest, start};
 use crate::{
     ChildId, Config, Counters, IkeStatus, Output, Path, RemoteEndpoint, Settings, Traffic, Trigger, Trouble, Tunnel,
     TunnelId, Usage, events, selectors,
@@ -311,6 +311,17 @@ impl Endpoint {
         &self.counters
     }
 
+    /// Sends a message of any content under the keys of the newest IKE SA that has some; for the fuzz harness.
+    pub(crate) fn forge(&mut self, forgery: &Forgery<'_>, out: &mut Vec<Output>) {
+        for sa in self.sas.values_mut().rev() {
+            if let Some(messages) = sa.link.forge(&mut self.random, forgery) {
+                let path = sa.link.path;
+                out.extend(messages.into_iter().map(|message| Output::Send { path, ds: 0, message }));
+                return;
+            }
+        }
+    }
+
     /// A first message: answered by what it has made already, or by a new half-open IKE SA, or refused.
     fn receive_first(
         &mut self,
@@ -321,6 +332,11 @@ impl Endpoint {
         traffic: &dyn Traffic,
         out: &mut Vec<Output>,
     ) {
+        // Our own first message, sent back to us.
+        if self.registry.by_spi(message.header.initiator_spi).is_some() {
+            self.counters.unexpected += 1;
+            return;
+        }
         let first = (path.remote, digest(raw));
         if let Some(id) = self.half_open.find(&first) {
             self.with(now, id, traffic, out, |sa, cx| sa.repeat_first(cx, path, raw));

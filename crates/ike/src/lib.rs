@@ -25,4 +25,6 @@ mod selectors;
 mod v2;
 
 #[doc(hidden)]
+pub mod fuzz;
+#[doc(hidden)]
 pub mod pair;

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use base::Instant;
-use wire::ike::{ExchangeType, Flags, Header, Payload};
+use base::{Instant, Random};
+use wire::ike::{ExchangeType, Flags, Header, Payload, PayloadType};
 
 use super::fragment::Reassembly;
 use super::protect::Protection;
@@ -151,6 +151,16 @@ impl Link {
         }
     }
 
+    /// A message of our side with any content at all, for tests that speak inside the protection. `None` before there
+    /// are keys.
+    pub(crate) fn forge(&mut self, random: &mut Random, forgery: &Forgery<'_>) -> Option<Vec<Vec<u8>>> {
+        let flags = Flags { initiator: self.initiator, response: forgery.response, version: false };
+        let exchange = ExchangeType(forgery.exchange);
+        let header = Header::new(self.spi_i, self.spi_r, exchange, flags, forgery.id.unwrap_or(self.outgoing.next_id));
+        let first = PayloadType(forgery.first);
+        Some(self.protection.as_mut()?.seal_text(&header, first, forgery.chain, None, random))
+    }
+
     /// Sends the outstanding request again.
     pub(super) fn repeat(&mut self, cx: &mut Cx<'_>) {
         if let Some(sent) = &self.outgoing.sent {
@@ -217,6 +227,17 @@ impl Link {
             }
         }
     }
+}
+
+/// What a forged message says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Forgery<'a> {
+    pub(crate) exchange: u8,
+    pub(crate) response: bool,
+    /// `None`: the next one.
+    pub(crate) id: Option<u32>,
+    pub(crate) first: u8,
+    pub(crate) chain: &'a [u8],
 }
 
 /// Explains why there is no IKE SA: one event, and a trouble for the tunnel or for the list of strangers.

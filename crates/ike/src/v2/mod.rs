@@ -39,7 +39,7 @@ use wire::ike::Id;
 
 pub(crate) use init::start;
 pub(crate) use init_response::{Stranger, answer_stranger};
-pub(crate) use link::failed_ike;
+pub(crate) use link::{Forgery, failed_ike};
 pub(crate) use nat::Nat;
 pub(crate) use sa::{IkeSa, State};
 pub(crate) use window::digest;

@@ -42,8 +42,18 @@ impl Protection {
         random: &mut Random,
     ) -> Vec<Vec<u8>> {
         let Ok((first, chain)) = write_payloads(payloads) else { return Vec::new() };
-        let chain = Secret::new(chain);
-        let text = chain.expose();
+        self.seal_text(header, first, Secret::new(chain).expose(), fragment_size, random)
+    }
+
+    /// As [`Self::seal`], of a chain that is written already.
+    pub(super) fn seal_text(
+        &mut self,
+        header: &Header,
+        first: PayloadType,
+        text: &[u8],
+        fragment_size: Option<usize>,
+        random: &mut Random,
+    ) -> Vec<Vec<u8>> {
         let Some(limit) = fragment_size.filter(|limit| self.length(text.len(), Piece::Whole) > *limit) else {
             return self.seal_piece(header, Piece::Whole, first, text, random).into_iter().collect();
         };

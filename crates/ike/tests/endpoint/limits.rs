@@ -1,1 +1,132 @@
-//! x
+//! Bounds, and that they are counted: strangers in great number.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use ike::pair::{A, B, Pair, TUNNEL, config, pair, tunnel};
+use ike::{Config, Output, Path, RemoteEndpoint, Traffic, Tunnel, Usage};
+
+use super::{assert_settled, secs};
+
+struct Nothing;
+
+impl Traffic for Nothing {
+    fn usage(&self, _: ike::ChildId) -> Usage {
+        Usage::default()
+    }
+}
+
+fn open_house() -> Config {
+    config(Tunnel { remote_endpoint: RemoteEndpoint::Any, ..tunnel(B) })
+}
+
+/// A first message with an SPI of its own, as `from` would send it. Returns the answers.
+fn knock(world: &mut Pair, from: IpAddr, spi: u64, template: &[u8]) -> Vec<Vec<u8>> {
+    let mut message = template.to_vec();
+    message[..8].copy_from_slice(&spi.to_be_bytes());
+    let path =
+        Path { local: SocketAddr::new(world.sides[B].address, 500), remote: SocketAddr::new(from, 500) };
+    let mut out = Vec::new();
+    let now = world.now;
+    world.sides[B].endpoint.receive(now, path, &message, &Nothing, &mut out);
+    out.into_iter()
+        .filter_map(|output| match output {
+            Output::Send { message, .. } => Some(message),
+            _ => None,
+        })
+        .collect()
+}
+
+fn template() -> Vec<u8> {
+    let mut world = pair(1, |_, _| {});
+    world.connect(A);
+    world.seen[0].message.clone()
+}
+
+#[test]
+fn one_source_has_no_more_than_its_share() {
+    let mut world = pair(1, |_, _| {});
+    world.configure(B, open_house());
+    let template = template();
+    let from = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
+    let answered = (1..=100).filter(|spi| !knock(&mut world, from, *spi, &template).is_empty()).count();
+    assert_eq!(answered, 32);
+    assert_eq!(world.sides[B].endpoint.counters().half_open_source_limit, 68);
+    // Its half-open IKE SAs end after their time.
+    world.run(secs(31));
+    assert_eq!(world.sides[B].endpoint.counters().half_open_expired, 32);
+    assert!(world.sides[B].endpoint.ike_sas(world.now).is_empty());
+    assert!(!knock(&mut world, from, 200, &template).is_empty());
+}
+
+#[test]
+fn under_load_cookies_are_demanded_and_real_peers_still_come_in() {
+    let mut world = pair(2, |_, _| {});
+    world.configure(B, open_house());
+    let template = template();
+    let mut sizes = 0;
+    for n in 0..5_000_u32 {
+        let from = IpAddr::V4(Ipv4Addr::from_bits(0x0b00_0000 + n));
+        let answers = knock(&mut world, from, u64::from(n) + 1, &template);
+        if n >= 64 {
+            assert_eq!(answers.len(), 1);
+            assert!(answers[0].len() < template.len() / 2);
+            sizes += answers[0].len();
+        }
+    }
+    assert!(sizes > 0);
+    let counters = world.sides[B].endpoint.counters();
+    assert_eq!(counters.cookies_demanded, 5_000 - 64);
+    assert_eq!(world.sides[B].endpoint.ike_sas(world.now).len(), 64);
+    world.connect(A);
+    world.run(secs(1));
+    assert!(world.ping());
+    world.run(secs(40));
+    assert_settled(&mut world);
+}
+
+#[test]
+fn with_a_right_cookie_the_oldest_half_open_one_gives_way() {
+    let mut world = pair(3, |_, _| {});
+    let mut open = open_house();
+    (open.settings.half_open_max, open.settings.half_open_cookie_threshold) = (10, 1_000);
+    world.configure(B, open);
+    let template = template();
+    for n in 0..50_u8 {
+        knock(&mut world, IpAddr::V4(Ipv4Addr::new(203, 0, 113, n)), u64::from(n) + 1, &template);
+    }
+    assert_eq!(world.sides[B].endpoint.ike_sas(world.now).len(), 10);
+    assert_eq!(world.sides[B].endpoint.counters().half_open_limit, 40);
+    world.connect(A);
+    world.run(secs(1));
+    assert!(world.ping());
+    assert_eq!(world.sides[B].endpoint.counters().cookies_accepted, 1);
+    // Nine strangers and the peer.
+    assert_eq!(world.sides[B].endpoint.ike_sas(world.now).len(), 10);
+}
+
+#[test]
+fn refusals_and_their_log_lines_are_rationed() {
+    let mut world = pair(4, |_, b| b.groups = vec![crypto::Group::Modp2048]);
+    let template = template();
+    let from = world.sides[A].address;
+    let before = world.sides[B].records.len();
+    let answers: Vec<usize> =
+        (1..=1_000).map(|spi| knock(&mut world, from, spi, &template)).map(|answers| answers.len()).collect();
+    assert_eq!(answers.iter().sum::<usize>(), 100);
+    assert_eq!(world.sides[B].endpoint.counters().rate_limited, 900);
+    assert_eq!(world.sides[B].records.len(), before);
+    assert_eq!(world.sides[B].endpoint.troubles()[0].0, TUNNEL);
+}
+
+#[test]
+fn the_first_message_of_a_half_open_ike_sa_is_answered_again_byte_for_byte_and_not_for_ever() {
+    let mut world = pair(5, |_, _| {});
+    world.configure(B, open_house());
+    let template = template();
+    let from = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
+    let first = knock(&mut world, from, 9, &template);
+    let again: Vec<_> = (0..100).map(|_| knock(&mut world, from, 9, &template)).collect();
+    assert_eq!(again[0], first);
+    assert_eq!(again.iter().filter(|answers| !answers.is_empty()).count(), 32);
+    assert_eq!(world.sides[B].endpoint.ike_sas(world.now).len(), 1);
+}
