@@ -35,7 +35,8 @@ start_adit() { # [CONFIG]
   mkdir -p "$LAB_STATE/adit"
   install -m 600 "${1:-$SCENARIO/head-office.adit}" "$config" # it holds a key: for nobody else's eyes
   touch "$ADIT_LOG"; before=$(wc -l < "$ADIT_LOG")
-  node gw-a "$ADIT" run "$config" --control "$CONTROL" --state "$LAB_STATE/adit" >>"$ADIT_LOG" 2>&1 3>&- &
+  # Not through a function: its process, not a subshell's, is to be signalled.
+  ip netns exec "${LAB_PREFIX}gw-a" "$ADIT" run "$config" --control "$CONTROL" --state "$LAB_STATE/adit" >>"$ADIT_LOG" 2>&1 3>&- &
   ADIT_PID=$!
   adit_ready() { tail -n +$((before + 1)) "$ADIT_LOG" | grep -q '^adit ready'; }
   for _ in $(seq 100); do
