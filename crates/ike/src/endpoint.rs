@@ -190,7 +190,9 @@ impl Endpoint {
             return;
         }
         let failed_lately = self.troubles.get(&tunnel).is_some_and(|trouble| trouble.at + HOLD_OFF > now);
-        if trigger.is_some() && failed_lately && self.home_of(tunnel).is_none() {
+        let home = self.home_of(tunnel).and_then(|id| self.sas.get(&id));
+        let trying = home.is_some_and(|sa| matches!(sa.state, State::AwaitInit(_) | State::AwaitAuth(_)));
+        if trigger.is_some() && failed_lately && !trying {
             out.push(Output::Failed { tunnel });
             return;
         }
@@ -332,6 +334,10 @@ impl Endpoint {
         traffic: &dyn Traffic,
         out: &mut Vec<Output>,
     ) {
+        if self.shutting_down {
+            self.counters.unexpected += 1;
+            return;
+        }
         // Our own first message, sent back to us.
         if self.registry.by_spi(message.header.initiator_spi).is_some() {
             self.counters.unexpected += 1;
@@ -501,7 +507,8 @@ impl Endpoint {
     /// Takes an IKE SA back after a step: its timer, its place among the half-open ones, or its end.
     fn put(&mut self, sa: Box<IkeSa>) {
         let id = sa.link.id;
-        if !matches!(sa.state, State::HalfOpen(_)) {
+        // One that failed still counts while its last answer is kept: it has proved nothing.
+        if matches!(sa.state, State::Established(_)) {
             self.half_open.close(id);
         }
         match sa.deadline(self.config.settings.half_open_lifetime) {

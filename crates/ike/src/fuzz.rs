@@ -51,7 +51,8 @@ pub fn story(bytes: &[u8], authentic: bool) -> Outcome {
         step(&mut world, &mut read);
     }
     world.run(Duration::from_secs(5));
-    let count = |world: &Pair, side: usize| world.sides.get(side).map_or(0, |own| own.endpoint.ike_sas(world.now).len());
+    let count =
+        |world: &Pair, side: usize| world.sides.get(side).map_or(0, |own| own.endpoint.ike_sas(world.now).len());
     let sas = count(&world, A).max(count(&world, B));
     let installs = world.sides.each_ref().map(|side| side.installs);
     Outcome { installs, sas, bounded: sas <= SAS_MAX }

@@ -230,7 +230,8 @@ impl AwaitInit {
         link.fragments = contents.notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED).is_some();
         let seen = nat::read(tunnel.nat_traversal, link.spi_i, link.spi_r, &link.path, &contents.notifies);
         link.nat = seen.unwrap_or_default();
-        if seen.is_some() && link.encapsulates() {
+        link.traverses = seen.is_some();
+        if link.encapsulates() {
             link.path = nat::float(&link.path);
         }
         let signed = auth::Signed {

@@ -211,6 +211,7 @@ fn open(
     link.fragments = contents.notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED).is_some();
     let peer_knows_nat = nat::read(mode, spi_i, 0, &path, &contents.notifies);
     link.nat = peer_knows_nat.unwrap_or_default();
+    link.traverses = peer_knows_nat.is_some();
     let nonce = cx.nonce();
     let key_pair = group.generate(cx.random);
     let answer = chosen.suite.as_offer(chosen.number, Vec::new());

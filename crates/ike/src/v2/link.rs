@@ -23,6 +23,8 @@ pub(crate) struct Link {
     pub(crate) spi_r: u64,
     pub(crate) path: Path,
     pub(crate) nat: Nat,
+    /// Both sides looked for NATs, so that UDP encapsulation is possible.
+    pub(super) traverses: bool,
     /// The peer takes fragments (RFC 7383 section 2.3).
     pub(super) fragments: bool,
     /// Known from the start to an initiator, after authentication to a responder.
@@ -56,6 +58,7 @@ impl Link {
             spi_r: spis.1,
             path,
             nat: Nat::default(),
+            traverses: false,
             fragments: false,
             tunnel: None,
             outgoing: Outgoing::default(),
@@ -72,6 +75,7 @@ impl Link {
     pub(super) fn successor(&self, id: SaId, initiator: bool, spis: (u64, u64), now: Instant) -> Self {
         Self {
             nat: self.nat,
+            traverses: self.traverses,
             fragments: self.fragments,
             tunnel: self.tunnel.clone(),
             last_sent: self.last_sent,
@@ -99,7 +103,8 @@ impl Link {
 
     /// ESP travels in UDP: a NAT was seen, or the configuration wants it anyway.
     pub(super) fn encapsulates(&self) -> bool {
-        self.nat.seen() || self.tunnel.as_ref().is_some_and(|tunnel| tunnel.nat_traversal == NatTraversal::On)
+        let forced = self.tunnel.as_ref().is_some_and(|tunnel| tunnel.nat_traversal == NatTraversal::On);
+        self.traverses && (self.nat.seen() || forced)
     }
 
     /// Sends datagrams on a path.

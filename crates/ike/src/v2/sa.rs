@@ -322,8 +322,8 @@ impl IkeSa {
                 fail_waiting(link, cx);
                 State::Gone
             }
-            State::HalfOpen(_) | State::Gone => State::Gone,
-            state @ State::Closing(_) => state,
+            State::Closing(state) if !state.lingers => State::Closing(state),
+            State::HalfOpen(_) | State::Closing(_) | State::Gone => State::Gone,
         });
     }
 

@@ -80,7 +80,14 @@ fn every_old_message_may_come_again_at_any_time() {
     assert_eq!(world.sides[B].endpoint.counters().ike_established, 1);
 }
 
-fn unprotected(world: &Pair, from: usize, exchange: ExchangeType, response: bool, id: u32, kind: NotifyType) -> Datagram {
+fn unprotected(
+    world: &Pair,
+    from: usize,
+    exchange: ExchangeType,
+    response: bool,
+    id: u32,
+    kind: NotifyType,
+) -> Datagram {
     let (spi_i, spi_r) = world.sides[A].endpoint.ike_sas(world.now)[0].spis;
     let flags = Flags { initiator: from == A, response, version: false };
     let payloads = vec![Payload::Notify(Notify::new(kind, Vec::new()))];

@@ -23,8 +23,7 @@ fn open_house() -> Config {
 fn knock(world: &mut Pair, from: IpAddr, spi: u64, template: &[u8]) -> Vec<Vec<u8>> {
     let mut message = template.to_vec();
     message[..8].copy_from_slice(&spi.to_be_bytes());
-    let path =
-        Path { local: SocketAddr::new(world.sides[B].address, 500), remote: SocketAddr::new(from, 500) };
+    let path = Path { local: SocketAddr::new(world.sides[B].address, 500), remote: SocketAddr::new(from, 500) };
     let mut out = Vec::new();
     let now = world.now;
     world.sides[B].endpoint.receive(now, path, &message, &Nothing, &mut out);
@@ -129,4 +128,20 @@ fn the_first_message_of_a_half_open_ike_sa_is_answered_again_byte_for_byte_and_n
     assert_eq!(again[0], first);
     assert_eq!(again.iter().filter(|answers| !answers.is_empty()).count(), 32);
     assert_eq!(world.sides[B].endpoint.ike_sas(world.now).len(), 1);
+}
+
+#[test]
+fn ike_sas_that_failed_to_prove_themselves_count_until_they_are_forgotten() {
+    let mut world = pair(6, |a, _| a.psk = base::Secret::copy(b"wrong"));
+    for _ in 0..100 {
+        world.connect(A);
+        world.run(base::Duration::from_millis(100));
+    }
+    let failed = world.sides[B].events("ike_sa_failed").len();
+    assert_eq!(failed, 32);
+    assert!(world.sides[B].endpoint.counters().half_open_source_limit > 0);
+    world.run(secs(120));
+    world.connect(A);
+    world.run(secs(1));
+    assert!(world.sides[B].events("ike_sa_failed").len() > failed);
 }

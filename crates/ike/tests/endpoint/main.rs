@@ -1,4 +1,9 @@
 //! Stories of two endpoints, told through the public interface.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "the lint list lets tests do it, but does not see that the helpers between them are tests as well"
+)]
 
 mod collisions;
 mod establish;

@@ -95,6 +95,8 @@ fn encapsulation_can_be_forced_and_forbidden() {
     for (a_mode, b_mode, encapsulated) in [
         (NatTraversal::On, NatTraversal::IfNeeded, true),
         (NatTraversal::IfNeeded, NatTraversal::On, true),
+        (NatTraversal::On, NatTraversal::Off, false),
+        (NatTraversal::Off, NatTraversal::On, false),
         (NatTraversal::Off, NatTraversal::IfNeeded, false),
         (NatTraversal::IfNeeded, NatTraversal::Off, false),
         (NatTraversal::IfNeeded, NatTraversal::IfNeeded, false),
