@@ -389,6 +389,8 @@ mod tests {
         assert!(console.fails("actvate").contains("Did you mean 'activate'?"));
         assert!(console.fails("ike -verbos").contains("no option -verbos"));
         assert!(console.fails("commit now").contains("takes nothing"));
+        assert!(console.fails("rules 1").contains("no use for '1'"));
+        assert!(console.fails("ike hq branch").contains("no use for 'branch'"));
     }
 
     #[test]
@@ -448,6 +450,8 @@ mod tests {
         assert!(!console.ok("show PSK MyPSK").contains(&key));
         let again = console.ok("pskgen MyPSK");
         assert!(again.contains("64 random bits") && again.contains("Warning"));
+        assert!(again.contains("replaces the one before") && again.contains("\"reject PSK MyPSK\""), "{again}");
+        assert!(!text.contains("replaces"), "{text}");
         assert!(console.fails("pskgen MyPSK -size=100").contains("expected one of 64"));
     }
 
@@ -494,15 +498,15 @@ mod tests {
     }
 
     #[test]
-    fn a_tunnel_that_nothing_has_asked_for_says_what_it_waits_for() {
+    fn a_tunnel_without_sas_says_what_it_waits_for() {
         let mut console = Console::head_office();
         let text = console.ok("ike");
         assert!(text.contains("There are none.\n"), "{text}");
-        assert!(text.contains("--- Tunnel ipsec_hq_to_branch: nothing has asked for it yet\n"), "{text}");
+        assert!(text.contains("--- Tunnel ipsec_hq_to_branch: down, waiting\n"), "{text}");
         assert!(text.contains("Networks: 172.16.1.0/24 = 192.168.11.0/24\n"), "{text}");
         console.ok("ike -connect ipsec_hq_to_branch");
         let text = console.ok("ike");
-        assert!(text.contains("Connecting") && !text.contains("nothing has asked"), "{text}");
+        assert!(text.contains("Connecting") && !text.contains("down, waiting"), "{text}");
     }
 
     #[test]

@@ -40,6 +40,12 @@ pub(crate) fn run(workspace: &mut Workspace, random: &mut Random, command: &Comm
     }
     let mut text =
         format!("PSK {name}: {size} random bits. Give the peer the same key; it is not shown again:\n{digits}\n");
+    if exists {
+        let _ = writeln!(
+            text,
+            "This key replaces the one before, which \"reject PSK {name}\" brings back if it was committed."
+        );
+    }
     if size < SIZE_GOOD {
         let _ = writeln!(
             text,

@@ -17,6 +17,11 @@ pub(crate) fn show(workspace: &Workspace, context: Context, command: &Command) -
     }
     let first = command.words().nth(1);
     let Some((word, _)) = first else {
+        if command.has_option("references") {
+            return Err(Problem::error("references to which object is missing")
+                .remedy("write \"show <Type> <Name> -references\"")
+                .at(command.position()));
+        }
         let objects: Vec<&Object> = tree.objects.iter().filter(|object| selected(workspace, command, object)).collect();
         if !is_filtered(command) {
             let inside = context.container.and_then(|id| tree.get(id)).map(|object| inside(workspace, object, command));

@@ -174,6 +174,7 @@ fn what_is_wrong_with_a_command_changes_nothing() {
     console.refuses("set Place b Open=No", "there is no Place b");
     console.refuses("set Place b Open=No", "\"show Place\" lists those there are");
     console.refuses("show Stop t", "there is no Stop t");
+    console.refuses("show -references", "references to which object is missing");
     console.refuses("set Place a Name=b", "cannot be changed");
     console.refuses("delete Place a", "still used: Stop s.Places");
     console.refuses("delete Place home", "predefined");

@@ -80,7 +80,7 @@ fn show(now: Now, gateway: &engine::Gateway, arguments: &Arguments<'_>) -> Outco
             && !troubles.iter().any(|(troubled, _)| *troubled == id)
     });
     for tunnel in idle.take(arguments.limit()) {
-        let _ = writeln!(text, "\n--- Tunnel {}: nothing has asked for it yet", tunnel.name);
+        let _ = writeln!(text, "\n--- Tunnel {}: down, waiting", tunnel.name);
         wait(tunnel, &mut text);
     }
     for (id, trouble) in troubles {

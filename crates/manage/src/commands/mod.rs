@@ -127,6 +127,12 @@ impl<'a> Arguments<'a> {
             return Err(Outcome::failed(text));
         }
         let arguments = Self { command };
+        // The name of a tunnel, a host, a table: one word at most.
+        let words = if matches!(operation.name, "connections" | "rules") { 0 } else { 1 };
+        if let Some(word) = arguments.word(words) {
+            let text = format!("'{}' has no use for '{word}'.\nUsage: {}\n", operation.name, operation.usage);
+            return Err(Outcome::failed(text));
+        }
         match arguments.value("num") {
             Some(num) if !num.eq_ignore_ascii_case("all") && num.parse::<usize>().is_err() => {
                 Err(Outcome::failed(format!("-num={num}: write a number, or all.\n")))
