@@ -349,13 +349,17 @@ impl Endpoint {
             return;
         }
         let settings = &self.config.settings;
-        if self.half_open.of_source(path.remote.ip()) >= settings.half_open_per_source_max {
+        let of_source = self.half_open.of_source(path.remote.ip());
+        if of_source >= settings.half_open_per_source_max {
             self.counters.half_open_source_limit += 1;
             return;
         }
         let (count, limit) = (self.half_open.len(), settings.half_open_max);
         let full = count >= limit;
-        let demand_cookie = settings.force_cookies || count >= settings.half_open_cookie_threshold || full;
+        // Anybody can put a peer's address on a first message. Who returns no cookie gets half of what a source may
+        // have, so that the peer itself always finds room (RFC 8019 section 4.4).
+        let crowded = of_source >= settings.half_open_per_source_max / 2;
+        let demand_cookie = settings.force_cookies || count >= settings.half_open_cookie_threshold || full || crowded;
         let mut effects = Vec::new();
         let opened = {
             let mut cx = context!(self, now, traffic, &mut effects, out);

@@ -30,7 +30,8 @@ object! {
     default cookie_threshold as "IKEHalfOpenCookieThreshold": Integer<0, 100000> = "100";
     /// Negotiations under way at most.
     default half_open_max as "IKEHalfOpenMax": Integer<1, 100000> = "1000";
-    /// Negotiations under way with one IPv4 address or one IPv6 network of 64 bits at most.
+    /// Negotiations under way with one IPv4 address or one IPv6 network of 64 bits at most. From half of it on the peer
+    /// must return a cookie.
     default per_source_max as "IKEHalfOpenPerSourceMax": Integer<1, 100000> = "20";
     /// Seconds after which a negotiation that does not end is given up.
     default half_open_lifetime as "IKEHalfOpenLifeTime": Integer<5, 300> = "30";

@@ -47,14 +47,31 @@ fn one_source_has_no_more_than_its_share() {
     world.configure(B, open_house());
     let template = template();
     let from = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
-    let answered = (1..=100).filter(|spi| !knock(&mut world, from, *spi, &template).is_empty()).count();
-    assert_eq!(answered, 32);
-    assert_eq!(world.sides[B].endpoint.counters().half_open_source_limit, 68);
+    for spi in 1..=100 {
+        assert_eq!(knock(&mut world, from, spi, &template).len(), 1);
+    }
+    // The first half for whoever says so, the rest only for who returns a cookie.
+    assert_eq!(world.sides[B].endpoint.ike_sas(world.now).len(), 16);
+    assert_eq!(world.sides[B].endpoint.counters().cookies_demanded, 84);
     // Its half-open IKE SAs end after their time.
     world.run(secs(31));
-    assert_eq!(world.sides[B].endpoint.counters().half_open_expired, 32);
+    assert_eq!(world.sides[B].endpoint.counters().half_open_expired, 16);
     assert!(world.sides[B].endpoint.ike_sas(world.now).is_empty());
     assert!(!knock(&mut world, from, 200, &template).is_empty());
+}
+
+#[test]
+fn strangers_who_write_a_peers_address_do_not_keep_the_peer_out() {
+    let mut world = pair(7, |_, _| {});
+    let template = template();
+    let from = world.sides[A].address;
+    for spi in 1..=1_000 {
+        knock(&mut world, from, spi, &template);
+    }
+    world.connect(A);
+    world.run(secs(1));
+    assert!(world.ping());
+    assert_eq!(world.sides[B].endpoint.counters().cookies_accepted, 1);
 }
 
 #[test]
