@@ -148,9 +148,12 @@ table inet internet {
   counter leaked { }
   counter plain_esp { }
   counter udp_esp { }
-  chain onward { type filter hook forward priority 0; policy accept;
+  # Before routing: what has no way here dies there, and would never be counted behind it.
+  chain arriving { type filter hook prerouting priority -300; policy accept;
     ip saddr 172.16.1.0/24 counter name leaked drop
     ip6 saddr 2001:db8:a::/48 counter name leaked drop
+  }
+  chain onward { type filter hook forward priority 0; policy accept;
     ip daddr { 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 } drop
     ip saddr { 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 } drop
     ip6 daddr { 2001:db8:a::/48, 2001:db8:b::/48 } drop
@@ -183,6 +186,9 @@ check() {
   ok  x lan-a ping -c1 -W2 172.16.1.1
   ok  x lan-b ping -c1 -W2 192.168.11.1
   nok x lan-a ping -c1 -W1 192.168.11.10
+  # The counter that scenarios trust to stay at zero must see this packet.
+  ok test "$(counters | awk '$1 == "leaked" { print $2 }')" = 1
+  x wan nft reset counter inet internet leaked >/dev/null
   return $bad
 }
 
