@@ -164,7 +164,7 @@ impl AwaitInit {
     }
 
     fn may_restart(&mut self) -> bool {
-        self.restarts += 1;
+        self.restarts = self.restarts.saturating_add(1);
         self.restarts <= RESTARTS_MAX
     }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use base::{Random, Secret};
 use ike::pair::{A, B, Datagram, Fate, Pair, pair, tunnel};
 use ike::{Path, fuzz};
-use wire::ike::{ExchangeType, Flags, Header, Message, Notify, NotifyType, Payload};
+use wire::ike::{ExchangeType, Flags, Header, Message, Notify, NotifyType, Payload, parse_message};
 
 use super::{assert_settled, millis, secs};
 
@@ -141,6 +141,28 @@ fn a_forged_refusal_before_the_true_answer_delays_nothing() {
     world.deliver(&forged);
     world.run(secs(1));
     assert_settled(&mut world);
+}
+
+/// An unprotected answer to our first request with this notification alone.
+fn answer_to_first(world: &Pair, notify: Notify) -> Datagram {
+    let question = parse_message(&world.seen[0].message).unwrap();
+    let flags = Flags { initiator: false, response: true, version: false };
+    let header = Header::new(question.header.initiator_spi, 0, ExchangeType::IKE_SA_INIT, flags, 0);
+    let message = Message { header, payloads: vec![Payload::Notify(notify)] }.write().unwrap();
+    let Path { local, remote } = world.seen[0].path;
+    Datagram { from: B, path: Path { local: remote, remote: local }, message }
+}
+
+#[test]
+fn any_number_of_cookies_is_survived_and_few_are_returned() {
+    let mut world = pair(10, |_, _| {});
+    world.script(|_, _| Fate::Drop);
+    world.connect(A);
+    let demand = answer_to_first(&world, Notify::new(NotifyType::COOKIE, vec![1, 2, 3, 4]));
+    for _ in 0..1_000 {
+        world.deliver(&demand);
+    }
+    assert_eq!(world.seen.len(), 7);
 }
 
 #[test]
