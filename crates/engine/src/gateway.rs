@@ -356,10 +356,18 @@ impl Gateway {
         match interface.kind {
             objects::InterfaceKind::Core => Err(PingRefused::OwnAddress),
             objects::InterfaceKind::Ethernet { .. } => Err(PingRefused::KernelOwned(interface.name.clone())),
-            objects::InterfaceKind::Tunnel(id) => ping
-                .source
-                .or_else(|| self.snapshot.tunnel_by_id(id).and_then(|tunnel| tunnel.originator))
-                .ok_or_else(|| PingRefused::NoOriginator(interface.name.clone())),
+            objects::InterfaceKind::Tunnel(id) => {
+                let tunnel = self.snapshot.tunnel_by_id(id).ok_or(PingRefused::NoRoute)?;
+                let carries = |source: &IpAddr| tunnel.local_networks.iter().any(|network| network.contains(*source));
+                match ping.source {
+                    Some(source) if carries(&source) => Ok(source),
+                    Some(_) => Err(PingRefused::SourceOutside {
+                        tunnel: tunnel.name.clone(),
+                        carries: tunnel.local_networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+                    }),
+                    None => tunnel.originator.ok_or_else(|| PingRefused::NoOriginator(tunnel.name.clone())),
+                }
+            }
         }
     }
 }

@@ -74,6 +74,13 @@ pub enum PingRefused {
     KernelOwned(String),
     /// This tunnel has no address of the gateway's to ask from.
     NoOriginator(String),
+    /// The address to ask from is none that the tunnel carries.
+    SourceOutside {
+        /// The tunnel.
+        tunnel: String,
+        /// What it carries on our side.
+        carries: String,
+    },
 }
 
 impl fmt::Display for PingRefused {
@@ -85,6 +92,9 @@ impl fmt::Display for PingRefused {
                 f,
                 "the route leads to interface {interface}, which the host's kernel owns: use the host's own ping"
             ),
+            Self::SourceOutside { tunnel, carries } => {
+                write!(f, "tunnel {tunnel} carries {carries} on this side: give an address of that as -srcip")
+            }
             Self::NoOriginator(tunnel) => write!(
                 f,
                 "tunnel {tunnel} has no address of the gateway's to ask from: give -srcip, or set OriginatorIPType=Manual \

@@ -472,6 +472,7 @@ mod tests {
         assert!(text.contains("Sending 1 4-byte ICMP ping to 192.168.11.10 from 172.16.1.1"), "{text}");
         assert!(text.contains("Received:0, Loss: 100%") && text.contains("'ike' shows"), "{text}");
         assert!(console.fails("ping 198.51.100.254").contains("the host's own ping"));
+        assert!(console.fails("ping 192.168.11.10 -srcip=10.9.9.9").contains("carries 172.16.1.0/24"));
         assert!(console.fails("ping nowhere").contains("not an IP address"));
     }
 
