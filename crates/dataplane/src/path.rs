@@ -163,7 +163,9 @@ impl Dataplane {
         {
             let (sender, receiver) = flow.ends(way);
             let (from, to) = (sender.side, receiver.side);
-            if comes_from(work.source, from) {
+            // Nor does such a packet share a connection that no rule has allowed.
+            let unasked = flow.originated && way == Way::Forth && work.source == Source::Port;
+            if comes_from(work.source, from) && !unasked {
                 check_ttl(seen, from, to)?;
                 match self.flows.packet(now, slot, way, seen, &self.policy.settings) {
                     Step::Pass => return Ok(Hop { from, to, flow: Some((slot, way)) }),
@@ -184,8 +186,8 @@ impl Dataplane {
         if from.place == Place::Core && to.place == Place::Core {
             return Err(Reason::ImpossibleSource.into());
         }
-        // What the gateway sends of its own accord, by itself or by its kernel, is asked by no rule.
-        let originated = from.place == Place::Core && matches!(work.source, Source::Originated | Source::Port);
+        // A packet from the host port with a source of ours proves nothing: Linux forwards such IPv6 packets for anybody.
+        let originated = work.source == Source::Originated;
         let (rule, log) = if originated { (ORIGINATED.into(), None) } else { self.allowed(seen, from, to)? };
         check_ttl(seen, from, to)?;
         if to.place == Place::Tunnel && self.tunnel(to.interface).is_none_or(|path| networks_of(path, seen).is_none()) {

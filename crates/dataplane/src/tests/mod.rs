@@ -134,6 +134,7 @@ pub(crate) fn policy(office: &Office) -> Policy {
             rule("out", &[LAN], &[TUNNEL], RuleAction::Allow),
             rule("in", &[TUNNEL], &[LAN], RuleAction::Allow),
             rule("self", &[TUNNEL, LAN], &[CORE], RuleAction::Allow),
+            rule("kernel", &[CORE], &[TUNNEL], RuleAction::Allow),
         ],
         settings: settings(),
     }

@@ -187,17 +187,27 @@ fn congestion_marks_and_the_code_point_cross_the_tunnel() {
 }
 
 #[test]
-fn what_the_gateway_s_own_kernel_begins_needs_no_rule() {
-    let mut lab = Lab::up(GCM);
-    let mut none = policy(&HEAD);
-    none.rules.clear();
-    lab.head.control(lab.now, Control::Replace(Arc::new(none)), &mut Vec::new()).unwrap();
-    let request = ping(HEAD.own[0], BRANCH_HOST, 8);
-    let sent = lab.head_plain(&request);
-    assert_eq!(sealed(&sent), 1);
-    lab.at_branch(&sent);
-    let answered = lab.branch_plain(&pong(&request));
-    let back = lab.at_head(&answered);
-    assert_eq!(local(&back).len(), 1);
-    assert_eq!(sealed(&lab.head_plain(&ping(HEAD_HOST, BRANCH_HOST, 8))), 0, "a host still needs one");
+fn a_packet_that_claims_our_own_address_asks_the_rules() {
+    for (own, there) in [(HEAD.own[0], BRANCH_HOST), (HEAD.own[1], BRANCH_HOST_V6)] {
+        let mut lab = Lab::up(GCM);
+        let request = ping(own, there, 8);
+        assert_eq!(sealed(&lab.head_plain(&request)), 1, "a rule lets our own kernel through");
+        let mut strict = policy(&HEAD);
+        strict.rules.retain(|rule| &*rule.name != "kernel");
+        lab.head.control(lab.now, Control::Replace(Arc::new(strict)), &mut Vec::new()).unwrap();
+        let watch = Watch::over(&lab.head);
+        // Nothing proves that it began here: anybody behind the host port can write this source.
+        assert_eq!(sealed(&lab.head_plain(&request)), 0);
+        watch.only(&lab.head, &[(Reason::DefaultRule, 1)]);
+        // Not even a connection that the gateway began by itself lets it pass.
+        let mut out = Vec::new();
+        lab.head.originate(lab.now, Buffer::copy(&request), &mut out);
+        assert_eq!(sealed(&out), 1);
+        assert_eq!(sealed(&lab.head_plain(&request)), 0);
+        watch.only(&lab.head, &[(Reason::DefaultRule, 2)]);
+        let arrived = lab.at_branch(&out);
+        assert_eq!(plain(&arrived).len(), 1);
+        let answered = lab.branch_plain(&pong(&request));
+        assert_eq!(local(&lab.at_head(&answered)).len(), 1, "and it ends none");
+    }
 }
