@@ -2,13 +2,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use base::{Duration, Instant, Random, Timers};
+use base::{Duration, Instant, IpRange, Random, Timers};
 use wire::ike::{Datagram, Envelope, ExchangeType, Flags, Header, Message, Notify, NotifyType, Payload};
 
 use crate::cookie::CookieJar;
 use crate::half_open::HalfOpenTable;
 use crate::limiter::RateLimit;
-use crate::v2::{Cx, Effect, Forgery, IkeSa, Registry, SaId, State, Stranger, Wanted, answer_stranger, digest, start};
+use crate::v2::{
+    Began, Cx, Effect, Forgery, IkeSa, Registry, SaId, State, Stranger, Wanted, answer_stranger, digest, start,
+};
 use crate::{
     ChildId, Config, Counters, IkeStatus, Output, Path, RemoteEndpoint, Settings, Traffic, Trigger, Trouble, Tunnel,
     TunnelId, Usage, events, selectors,
@@ -53,7 +55,11 @@ pub struct Endpoint {
     limit_log: RateLimit,
     timers: Timers<Wake>,
     whys: BTreeMap<SaId, &'static str>,
-    troubles: BTreeMap<TunnelId, Trouble>,
+    troubles: BTreeMap<TunnelId, (Trouble, Began)>,
+    /// When an attempt of ours failed last.
+    failed_at: BTreeMap<TunnelId, Instant>,
+    /// When packets asked last for a pair of networks.
+    asked_at: BTreeMap<(TunnelId, (IpRange, IpRange)), Instant>,
     strangers: VecDeque<Trouble>,
     shutting_down: bool,
     counters: Counters,
@@ -91,6 +97,7 @@ macro_rules! context {
             random: &mut $endpoint.random,
             registry: &mut $endpoint.registry,
             counters: &mut $endpoint.counters,
+            refusals: &mut $endpoint.refusals,
             effects: $effects,
             out: $out,
         }
@@ -114,6 +121,8 @@ impl Endpoint {
             timers: Timers::default(),
             whys: BTreeMap::new(),
             troubles: BTreeMap::new(),
+            failed_at: BTreeMap::new(),
+            asked_at: BTreeMap::new(),
             strangers: VecDeque::new(),
             shutting_down: false,
             counters: Counters::default(),
@@ -141,7 +150,11 @@ impl Endpoint {
             }
         }
         let tunnels = self.config.tunnels.clone();
-        self.troubles.retain(|id, _| tunnels.iter().any(|tunnel| tunnel.id == *id));
+        let exists = |id: TunnelId| tunnels.iter().any(|tunnel| tunnel.id == id);
+        self.troubles.retain(|id, _| exists(*id));
+        self.failed_at.retain(|id, _| exists(*id));
+        // Bounded by what is configured: only pairs of configured networks are asked for.
+        self.asked_at.clear();
         for tunnel in &tunnels {
             if tunnel.auto_establish && !self.shutting_down {
                 self.establish(now, tunnel, out);
@@ -189,14 +202,28 @@ impl Endpoint {
             out.push(Output::Failed { tunnel });
             return;
         }
-        let failed_lately = self.troubles.get(&tunnel).is_some_and(|trouble| trouble.at + HOLD_OFF > now);
-        let home = self.home_of(tunnel).and_then(|id| self.sas.get(&id));
-        let trying = home.is_some_and(|sa| matches!(sa.state, State::AwaitInit(_) | State::AwaitAuth(_)));
-        if trigger.is_some() && failed_lately && !trying {
+        if trigger.is_some() && self.must_wait(now, tunnel, &wanted) {
             out.push(Output::Failed { tunnel });
             return;
         }
         self.want(now, &found, wanted, out);
+    }
+
+    /// Whether packets are to wait because what they want was tried and has just failed: without an IKE SA the whole
+    /// tunnel, with one only the pairs of networks that were asked for lately.
+    fn must_wait(&mut self, now: Instant, tunnel: TunnelId, wanted: &[Wanted]) -> bool {
+        let lately = |at: Option<&Instant>| at.is_some_and(|at| *at + HOLD_OFF > now);
+        let failed_lately = lately(self.failed_at.get(&tunnel));
+        let home = self.home_of(tunnel).and_then(|id| self.sas.get(&id));
+        let wait = match home.map(|sa| &sa.state) {
+            Some(State::AwaitInit(_) | State::AwaitAuth(_)) => false,
+            Some(_) => failed_lately && wanted.iter().all(|one| lately(self.asked_at.get(&(tunnel, one.pair)))),
+            None => failed_lately,
+        };
+        if !wait {
+            self.asked_at.extend(wanted.iter().map(|one| ((tunnel, one.pair), now)));
+        }
+        wait
     }
 
     /// The data path has reached `soft_bytes` of this pair, or its sequence numbers near their end.
@@ -300,7 +327,7 @@ impl Endpoint {
 
     /// The last trouble of each tunnel since it was last up.
     pub fn troubles(&self) -> Vec<(TunnelId, Trouble)> {
-        self.troubles.iter().map(|(id, trouble)| (*id, trouble.clone())).collect()
+        self.troubles.iter().map(|(id, (trouble, _))| (*id, trouble.clone())).collect()
     }
 
     /// Troubles with peers that matched no tunnel, the newest last.
@@ -369,7 +396,7 @@ impl Endpoint {
                     cx.log(&events::MaxPhase1NegotiationsReached { remote: path.remote.ip(), half_open: count, limit });
                 }
             }
-            let mut stranger = Stranger { cookies: &mut self.cookies, demand_cookie, refusals: &mut self.refusals };
+            let mut stranger = Stranger { cookies: &mut self.cookies, demand_cookie };
             answer_stranger(&mut cx, &mut stranger, path, message, raw)
         };
         if let Some(sa) = opened {
@@ -560,24 +587,36 @@ impl Endpoint {
                     })));
                 }
                 Effect::Linger { child, until } => self.timers.set(Wake::Linger(child), until),
-                Effect::Trouble { tunnel: Some(tunnel), trouble } => {
-                    self.troubles.insert(tunnel, trouble);
-                }
-                Effect::Trouble { tunnel: None, trouble } => {
-                    self.strangers.retain(|other| other.remote != trouble.remote);
-                    self.strangers.push_back(trouble);
-                    if self.strangers.len() > STRANGERS_MAX {
-                        self.strangers.pop_front();
-                    }
-                }
+                Effect::Trouble { tunnel, trouble, began } => self.note(now, tunnel, trouble, began),
                 Effect::Up(tunnel) => {
                     self.troubles.remove(&tunnel);
+                    self.failed_at.remove(&tunnel);
                     let several = self.chosen(Which::Tunnel(tunnel)).len() > 1;
                     if several {
                         self.timers.set(Wake::Duplicates(tunnel), now + SETTLE);
                     }
                 }
                 Effect::Missing { tunnel, at_once } => self.missing(now, tunnel, at_once),
+            }
+        }
+    }
+
+    /// Remembers what went wrong. What a stranger did never takes the place of what is known for sure.
+    fn note(&mut self, now: Instant, tunnel: Option<TunnelId>, trouble: Trouble, began: Began) {
+        if let Some(tunnel) = tunnel.filter(|_| began == Began::Ours) {
+            self.failed_at.insert(tunnel, now);
+        }
+        let known = |tunnel: &TunnelId| self.troubles.get(tunnel).is_some_and(|(_, began)| *began != Began::Stranger);
+        match tunnel.filter(|tunnel| began != Began::Stranger || !known(tunnel)) {
+            Some(tunnel) => {
+                self.troubles.insert(tunnel, (trouble, began));
+            }
+            None => {
+                self.strangers.retain(|other| other.remote != trouble.remote);
+                self.strangers.push_back(trouble);
+                if self.strangers.len() > STRANGERS_MAX {
+                    self.strangers.pop_front();
+                }
             }
         }
     }

@@ -286,7 +286,7 @@ impl HalfOpen {
     fn refuse(&mut self, link: &mut Link, cx: &mut Cx<'_>, asked: &Asked, reason: &Reason, notify: Notify) -> State {
         // With several candidates nobody knows whose trouble it is; the first in order is whom the peer most likely meant.
         link.tunnel = self.candidates.first().cloned();
-        link.failed(cx, reason);
+        link.failed_stranger(cx, reason);
         link.respond(cx, asked, &[Payload::Notify(notify)]);
         Closing::linger(cx)
     }

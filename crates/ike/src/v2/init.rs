@@ -13,7 +13,7 @@ use super::protect::Protection;
 use super::rules::{Contents, IKE_SA_INIT};
 use super::sa::{IkeSa, State};
 use super::window::Patience;
-use super::{Cx, Wanted, auth, failed_ike, offers};
+use super::{Began, Cx, Wanted, auth, failed_ike, offers};
 use crate::proposal::{Policy, accept, describe, propose};
 use crate::reason::{Reason, Subject};
 use crate::{Path, RemoteEndpoint, Tunnel};
@@ -44,7 +44,7 @@ pub(crate) fn start(cx: &mut Cx<'_>, tunnel: &Arc<Tunnel>, wanted: Vec<Wanted>) 
         Err(reason) => {
             let nowhere = SocketAddr::from(([0, 0, 0, 0], PORT));
             let path = Path { local: nowhere, remote: nowhere };
-            failed_ike(cx, Some(tunnel), (0, 0), &path, &reason);
+            failed_ike(cx, Some(tunnel), (0, 0), &path, &reason, Began::Ours);
             return None;
         }
     };

@@ -12,9 +12,8 @@ use super::link::Link;
 use super::nat;
 use super::rules::{Contents, IKE_SA_INIT};
 use super::sa::{IkeSa, State};
-use super::{Cx, digest, failed_ike, offers};
+use super::{Began, Cx, digest, failed_ike, offers};
 use crate::cookie::CookieJar;
-use crate::limiter::RateLimit;
 use crate::proposal::{Mismatch, Offer, Policy, Suite, choose};
 use crate::reason::{Reason, Subject};
 use crate::{Path, RemoteEndpoint, Tunnel};
@@ -38,8 +37,6 @@ pub(crate) struct Stranger<'a> {
     pub(crate) cookies: &'a mut CookieJar,
     /// Nobody comes in without a cookie now.
     pub(crate) demand_cookie: bool,
-    /// Bounds refusals, and what is logged of them.
-    pub(crate) refusals: &'a mut RateLimit,
 }
 
 /// Answers a first message: with a half-open IKE SA, or statelessly.
@@ -60,7 +57,7 @@ pub(crate) fn answer_stranger(
         return None;
     }
     if let Some(kind) = contents.critical {
-        refuse(cx, stranger, path, &header, Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, vec![kind.0]));
+        refuse(cx, path, &header, Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, vec![kind.0]));
         return None;
     }
     // What breaks the table is nothing we would discuss with a stranger.
@@ -73,9 +70,10 @@ pub(crate) fn answer_stranger(
         Ok(chosen) => chosen,
         Err((tunnel, reason)) => {
             if let Some(kind) = reason.notify()
-                && refuse(cx, stranger, path, &header, Notify::new(kind, Vec::new()))
+                && refuse(cx, path, &header, Notify::new(kind, Vec::new()))
             {
-                failed_ike(cx, tunnel.as_deref(), (header.initiator_spi, 0), &path, &reason);
+                let spis = (header.initiator_spi, 0);
+                failed_ike(cx, tunnel.as_deref(), spis, &path, &reason, Began::Stranger);
             }
             return None;
         }
@@ -115,8 +113,8 @@ fn may_enter(cx: &mut Cx<'_>, stranger: &mut Stranger<'_>, path: Path, header: &
 }
 
 /// Refuses, unless that was done too often lately.
-fn refuse(cx: &mut Cx<'_>, stranger: &mut Stranger<'_>, path: Path, header: &Header, notify: Notify) -> bool {
-    let allowed = stranger.refusals.take(cx.now);
+fn refuse(cx: &mut Cx<'_>, path: Path, header: &Header, notify: Notify) -> bool {
+    let allowed = cx.refusals.take(cx.now);
     if allowed {
         reply(cx, path, header, 0, vec![Payload::Notify(notify)]);
     } else {

@@ -9,7 +9,7 @@ use wire::ike::{ExchangeType, Flags, Header, Payload, PayloadType};
 use super::fragment::Reassembly;
 use super::protect::Protection;
 use super::window::{Incoming, Outgoing, Patience};
-use super::{Cx, Effect, Nat, SaId};
+use super::{Began, Cx, Effect, Nat, SaId};
 use crate::reason::{Reason, Subject};
 use crate::{NatTraversal, Output, Path, Trouble, Tunnel, TunnelId, events};
 
@@ -182,12 +182,24 @@ impl Link {
 
     /// Explains a failure of the IKE SA: one event, and a trouble for the tunnel.
     pub(super) fn failed(&self, cx: &mut Cx<'_>, reason: &Reason) {
-        failed_ike(cx, self.tunnel.as_deref(), (self.spi_i, self.spi_r), &self.path, reason);
+        let began = if self.initiator { Began::Ours } else { Began::Peer };
+        failed_ike(cx, self.tunnel.as_deref(), (self.spi_i, self.spi_r), &self.path, reason, began);
         if let Some(tunnel) = self.tunnel_id() {
             cx.effects.push(Effect::Missing { tunnel, at_once: false });
             if self.initiator {
                 cx.out.push(Output::Failed { tunnel });
             }
+        }
+    }
+
+    /// Explains why somebody who has proved nothing was refused, unless that was done too often lately.
+    pub(super) fn failed_stranger(&self, cx: &mut Cx<'_>, reason: &Reason) {
+        if cx.refusals.take(cx.now) {
+            let spis = (self.spi_i, self.spi_r);
+            failed_ike(cx, self.tunnel.as_deref(), spis, &self.path, reason, Began::Stranger);
+        } else {
+            cx.counters.ike_failed += 1;
+            cx.counters.rate_limited += 1;
         }
     }
 
@@ -224,7 +236,8 @@ impl Link {
             }),
         }
         let trouble = Trouble { at: cx.now, remote: self.peer(), explanation: text };
-        cx.effects.push(Effect::Trouble { tunnel: self.tunnel_id(), trouble });
+        let began = if ours { Began::Ours } else { Began::Peer };
+        cx.effects.push(Effect::Trouble { tunnel: self.tunnel_id(), trouble, began });
         if let Some(tunnel) = self.tunnel_id() {
             cx.effects.push(Effect::Missing { tunnel, at_once: false });
             if ours {
@@ -246,7 +259,14 @@ pub(crate) struct Forgery<'a> {
 }
 
 /// Explains why there is no IKE SA: one event, and a trouble for the tunnel or for the list of strangers.
-pub(crate) fn failed_ike(cx: &mut Cx<'_>, tunnel: Option<&Tunnel>, spis: (u64, u64), path: &Path, reason: &Reason) {
+pub(crate) fn failed_ike(
+    cx: &mut Cx<'_>,
+    tunnel: Option<&Tunnel>,
+    spis: (u64, u64),
+    path: &Path,
+    reason: &Reason,
+    began: Began,
+) {
     cx.counters.ike_failed += 1;
     let text = reason.explain(path.remote.ip());
     let (local, remote) = (path.local, path.remote);
@@ -294,7 +314,7 @@ pub(crate) fn failed_ike(cx: &mut Cx<'_>, tunnel: Option<&Tunnel>, spis: (u64, u
         }),
     }
     let trouble = Trouble { at: cx.now, remote: path.remote.ip(), explanation: text };
-    cx.effects.push(Effect::Trouble { tunnel: tunnel.map(|tunnel| tunnel.id), trouble });
+    cx.effects.push(Effect::Trouble { tunnel: tunnel.map(|tunnel| tunnel.id), trouble, began });
 }
 
 /// An IKE SPI as printed.

@@ -8,7 +8,7 @@ use super::link::Link;
 use super::nat::KEEP_ALIVE;
 use super::sa::State;
 use super::window::Due;
-use super::{Cx, Effect};
+use super::{Began, Cx, Effect};
 use crate::reason::Reason;
 use crate::{Output, Trouble, events};
 
@@ -227,7 +227,7 @@ impl Established {
                 children: self.children.len(),
             });
             let trouble = Trouble { at: cx.now, remote: link.path.remote.ip(), explanation: text };
-            cx.effects.push(Effect::Trouble { tunnel: link.tunnel_id(), trouble });
+            cx.effects.push(Effect::Trouble { tunnel: link.tunnel_id(), trouble, began: Began::Peer });
             self.missing(link, cx, true);
         }
         self.yield_to_rival(cx);

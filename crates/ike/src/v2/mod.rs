@@ -44,6 +44,7 @@ pub(crate) use nat::Nat;
 pub(crate) use sa::{IkeSa, State};
 pub(crate) use window::digest;
 
+use crate::limiter::RateLimit;
 use crate::{ChildId, Config, Counters, Output, Traffic, Trigger, Trouble, TunnelId};
 
 /// An IKE SA of ours, never reused.
@@ -58,6 +59,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) random: &'a mut Random,
     pub(crate) registry: &'a mut Registry,
     pub(crate) counters: &'a mut Counters,
+    /// Bounds what is said to strangers and logged of them.
+    pub(crate) refusals: &'a mut RateLimit,
     pub(crate) effects: &'a mut Vec<Effect>,
     pub(crate) out: &'a mut Vec<Output>,
 }
@@ -95,12 +98,23 @@ pub(crate) enum Effect {
     InitialContact { tunnel: TunnelId, remote_id: Id, except: SaId, before: Instant, remote: SocketAddr },
     /// A pair is not sent on any more and is to be forgotten at this time.
     Linger { child: ChildId, until: Instant },
-    /// Something went wrong.
-    Trouble { tunnel: Option<TunnelId>, trouble: Trouble },
+    /// Something went wrong, in something that `began` so.
+    Trouble { tunnel: Option<TunnelId>, trouble: Trouble, began: Began },
     /// A child SA of the tunnel came up.
     Up(TunnelId),
     /// Something of the tunnel is missing that AutoEstablish should bring back: at once, or after its waiting time.
     Missing { tunnel: TunnelId, at_once: bool },
+}
+
+/// Who began what then went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Began {
+    /// We did: whoever waits for it is to wait before the next attempt.
+    Ours,
+    /// A peer that has proved who it is.
+    Peer,
+    /// Somebody who has proved nothing, so that it changes nothing for anybody (RFC 7296 section 2.21).
+    Stranger,
 }
 
 /// A child SA that somebody wants.

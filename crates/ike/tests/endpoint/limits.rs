@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use ike::pair::{A, B, Pair, TUNNEL, config, pair, tunnel};
-use ike::{Config, Output, Path, RemoteEndpoint, Traffic, Tunnel, Usage};
+use base::IpRange;
+use ike::pair::{A, B, Fate, Pair, TUNNEL, config, pair, tunnel};
+use ike::{Config, Output, Path, RemoteEndpoint, Traffic, Trigger, Tunnel, Usage};
 
-use super::{assert_settled, secs};
+use super::{assert_settled, millis, secs};
 
 struct Nothing;
 
@@ -145,6 +146,54 @@ fn the_first_message_of_a_half_open_ike_sa_is_answered_again_byte_for_byte_and_n
     assert_eq!(again[0], first);
     assert_eq!(again.iter().filter(|answers| !answers.is_empty()).count(), 32);
     assert_eq!(world.sides[B].endpoint.ike_sas(world.now).len(), 1);
+}
+
+fn packet() -> Trigger {
+    let (source, destination) = ("10.1.0.5".parse().unwrap(), "10.2.0.5".parse().unwrap());
+    Trigger { source: (source, 1), destination: (destination, 1), protocol: 17 }
+}
+
+#[test]
+fn a_stranger_who_fits_nothing_does_not_hold_a_tunnel_off_or_hide_its_trouble() {
+    let mut world = pair(8, |_, _| {});
+    let mut other = pair(9, |_, b| b.groups = vec![crypto::Group::Modp1024]);
+    other.connect(B);
+    let forged = other.seen[0].clone();
+    world.script(|_, _| Fate::Drop);
+    world.connect(A);
+    world.run(secs(120));
+    assert_eq!(world.sides[A].endpoint.troubles()[0].1.explanation.kind, "no_answer");
+    world.deliver(&forged);
+    assert_eq!(world.sides[A].endpoint.troubles()[0].1.explanation.kind, "no_answer");
+    assert_eq!(world.sides[A].endpoint.stranger_troubles()[0].explanation.kind, "no_proposal_chosen");
+    world.script(|_, _| Fate::Deliver);
+    world.act(A, |endpoint, now, out| endpoint.acquire(now, TUNNEL, Some(packet()), out));
+    world.run(secs(1));
+    assert_settled(&mut world);
+}
+
+#[test]
+fn a_child_sa_that_was_refused_is_not_asked_for_by_every_packet() {
+    let elsewhere = IpRange::network("10.99.0.0".parse().unwrap(), 24).unwrap();
+    let mut world = pair(10, |_, b| b.local_networks = vec![elsewhere]);
+    for _ in 0..100 {
+        world.act(A, |endpoint, now, out| endpoint.acquire(now, TUNNEL, Some(packet()), out));
+        world.run(millis(30));
+    }
+    assert!(world.seen.len() < 10, "{}", world.seen.len());
+    // Another pair of networks does not wait for it.
+    let mut world = pair(11, |a, b| {
+        a.remote_networks.insert(0, elsewhere);
+        b.local_networks = tunnel(B).local_networks;
+    });
+    let refused = Trigger { destination: ("10.99.0.1".parse().unwrap(), 1), ..packet() };
+    for _ in 0..10 {
+        world.act(A, |endpoint, now, out| endpoint.acquire(now, TUNNEL, Some(refused), out));
+        world.run(millis(100));
+    }
+    world.act(A, |endpoint, now, out| endpoint.acquire(now, TUNNEL, Some(packet()), out));
+    world.run(secs(1));
+    assert!(world.ping());
 }
 
 #[test]
