@@ -37,7 +37,7 @@ fn main() -> Outcome {
 
 /// Packets between the networks of `dataplane::harness::Gateway`.
 fn packets() -> Option<Vec<Vec<u8>>> {
-    use wire::{icmp, ip};
+    use wire::{icmp, ip, ipv6};
     let v4 = ([172, 16, 1, 10].into(), [192, 168, 11, 10].into());
     let v6 = ([0x2001, 0xdb8, 1, 0, 0, 0, 0, 10].into(), [0x2001, 0xdb8, 2, 0, 0, 0, 0, 10].into());
     let syn = [4, 1, 0, 80, 0, 0, 0, 9, 0, 0, 0, 0, 0x60, 2, 0xff, 0xff, 0, 0, 0, 0, 2, 4, 5, 0xb4];
@@ -50,6 +50,11 @@ fn packets() -> Option<Vec<Vec<u8>>> {
         packets.push(icmp::ip_packet(here, there, ip::TCP, &syn)?);
         packets.push(icmp::ip_packet(here, there, ip::UDP, &datagram)?);
     }
+    // Fragments within a fragment: each header says that the packet behind it is whole.
+    let mut nested = [ipv6::FRAGMENT, 0, 0, 0, 0, 0, 0, 7].repeat(180);
+    nested.extend([ip::UDP, 0, 0, 0, 0, 0, 0, 7]);
+    nested.extend(datagram);
+    packets.push(icmp::ip_packet(v6.0, v6.1, ipv6::FRAGMENT, &nested)?);
     Some(packets)
 }
 

@@ -118,6 +118,10 @@ impl Dataplane {
             return self.deny(now, work, Denial::of(reason), out);
         }
         if header.fragment.is_some() {
+            // Nobody honest cuts a packet twice before it is whole again, and each cut costs a copy of all of it.
+            if work.cut.is_some() {
+                return self.deny(now, work, Denial::of(Reason::MalformedIp), out);
+            }
             return self.put_together(now, work, &header, out);
         }
         let Some(seen) = Seen::new(work.packet.bytes(), header) else {

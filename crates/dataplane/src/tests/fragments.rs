@@ -153,3 +153,34 @@ fn any_packet_in_any_pieces_in_any_order_comes_out_whole() {
         assert_eq!(put_together(&pieces), packet);
     }
 }
+
+/// An IPv6 packet behind `count` fragment headers, each of which says that the packet is whole.
+pub(crate) fn nested(packet: &[u8], count: usize) -> Vec<u8> {
+    let mut nested = packet[..40].to_vec();
+    for index in 0..count {
+        let next = if index + 1 < count { wire::ipv6::FRAGMENT } else { packet[6] };
+        let at = nested.len();
+        nested.extend([0; 8]);
+        wire::ipv6::write_fragment_header(&mut nested[at..], next, 7, 0, false);
+    }
+    nested.extend(&packet[40..]);
+    nested[6] = wire::ipv6::FRAGMENT;
+    let len = nested.len() - 40;
+    wire::ipv6::set_payload_length(&mut nested, len);
+    nested
+}
+
+#[test]
+fn a_fragment_within_a_fragment_is_refused_and_put_together_no_further() {
+    let mut lab = Lab::up(GCM);
+    let packet = udp((HEAD_HOST_V6, 1), (BRANCH_HOST_V6, 2), b"data");
+    let sent = lab.head_plain(&nested(&packet, 1));
+    let arrived = plain(&lab.at_branch(&sent));
+    assert_eq!(arrived, [after_hops(packet.clone(), 2)], "one header is allowed (RFC 6946)");
+    for count in [2, 3, 180] {
+        let watch = Watch::over(&lab.head);
+        let out = lab.head_plain(&nested(&packet, count));
+        watch.only(&lab.head, &[(Reason::MalformedIp, 1)]);
+        assert_eq!((sealed(&out), logs(&out)), (0, vec!["malformed_packet".to_owned()]));
+    }
+}

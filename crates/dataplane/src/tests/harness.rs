@@ -2,6 +2,7 @@
 
 use base::Mutations;
 
+use super::fragments::nested;
 use super::*;
 use crate::harness::{Gateway, traffic};
 
@@ -25,6 +26,8 @@ fn seeds() -> Vec<Vec<u8>> {
         )
         .unwrap(),
         changed(udp((HEAD_HOST, 1), (BRANCH_HOST, 2), &[7; 24]), |packet| packet[6] = 0x20),
+        nested(&ping(HEAD_HOST_V6, BRANCH_HOST_V6, 40), 1),
+        nested(&ping(HEAD_HOST_V6, BRANCH_HOST_V6, 40), 5),
     ]
 }
 
