@@ -30,7 +30,8 @@ pub struct Settings {
     pub half_open_cookie_threshold: usize,
     /// Half-open IKE SAs in all; beyond it the oldest gives way to one that returned its cookie.
     pub half_open_max: usize,
-    /// Half-open IKE SAs of one IPv4 address or IPv6 /64; from half of it on a cookie is demanded.
+    /// Half-open IKE SAs of one IPv4 address or IPv6 /64. From half of it on a cookie is demanded; beyond it the oldest
+    /// of the source gives way.
     pub half_open_per_source_max: usize,
     /// How long a half-open IKE SA may live.
     pub half_open_lifetime: Duration,

@@ -47,7 +47,7 @@ counters! {
     cookies_refused
     /// First messages dropped because too many IKE SAs were half-open.
     half_open_limit
-    /// First messages dropped because too many IKE SAs of the same source were half-open.
+    /// First messages for which an older half-open IKE SA of the same source gave way.
     half_open_source_limit
     /// Half-open IKE SAs that never became more.
     half_open_expired

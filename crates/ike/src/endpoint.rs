@@ -377,14 +377,12 @@ impl Endpoint {
         }
         let settings = &self.config.settings;
         let of_source = self.half_open.of_source(path.remote.ip());
-        if of_source >= settings.half_open_per_source_max {
-            self.counters.half_open_source_limit += 1;
-            return;
-        }
+        let source_full = of_source >= settings.half_open_per_source_max;
         let (count, limit) = (self.half_open.len(), settings.half_open_max);
         let full = count >= limit;
         // Anybody can put a peer's address on a first message. Who returns no cookie gets half of what a source may
-        // have, so that the peer itself always finds room (RFC 8019 section 4.4).
+        // have, so that the peer itself always finds room (RFC 8019 section 4.4). With a right cookie the oldest gives
+        // way: several gateways may share an address, and one that fails again and again must not shut out the others.
         let crowded = of_source >= settings.half_open_per_source_max / 2;
         let demand_cookie = settings.force_cookies || count >= settings.half_open_cookie_threshold || full || crowded;
         let mut effects = Vec::new();
@@ -400,7 +398,13 @@ impl Endpoint {
             answer_stranger(&mut cx, &mut stranger, path, message, raw)
         };
         if let Some(sa) = opened {
-            if full && let Some(oldest) = self.half_open.oldest() {
+            let oldest = if source_full {
+                self.counters.half_open_source_limit += 1;
+                self.half_open.oldest_of(path.remote.ip())
+            } else {
+                full.then(|| self.half_open.oldest()).flatten()
+            };
+            if let Some(oldest) = oldest {
                 self.with(now, oldest, traffic, out, |sa, cx| sa.close(cx, "gave way"));
             }
             self.half_open.open(sa.link.id, first);
@@ -539,9 +543,11 @@ impl Endpoint {
     fn put(&mut self, sa: Box<IkeSa>) {
         let id = sa.link.id;
         // One that failed still counts while its last answer is kept: it has proved nothing.
-        if matches!(sa.state, State::Established(_)) {
+        let established = matches!(sa.state, State::Established(_));
+        if established {
             self.half_open.close(id);
         }
+        self.registry.note(id, established.then(|| sa.link.path.remote.ip()));
         match sa.deadline(self.config.settings.half_open_lifetime) {
             Some((at, why)) => {
                 self.timers.set(Wake::Sa(id), at);
@@ -561,10 +567,15 @@ impl Endpoint {
         for effect in effects {
             match effect {
                 Effect::Adopt(sa) => self.put(sa),
+                Effect::Hand { to, children, .. } if !self.sas.contains_key(&to) => {
+                    out.extend(self.registry.orphans(children).into_iter().map(Output::Remove));
+                }
                 Effect::Hand { to, children, wanted } => {
                     self.with(now, to, traffic, out, |sa, cx| sa.take_over(cx, children, wanted));
                 }
                 Effect::Supersede(id) => self.with(now, id, traffic, out, |sa, cx| sa.supersede(cx)),
+                Effect::Yield(id) => self.with(now, id, traffic, out, |sa, cx| sa.yield_to_rival(cx)),
+                Effect::End { id, why } => self.with(now, id, traffic, out, |sa, cx| sa.close(cx, why)),
                 Effect::InitialContact { tunnel, remote_id, except, before, remote } => {
                     let void: Vec<SaId> = self
                         .sas

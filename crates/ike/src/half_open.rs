@@ -36,6 +36,12 @@ impl HalfOpenTable {
         self.of.keys().next().copied()
     }
 
+    /// The one of the source of this address that gives way.
+    pub(crate) fn oldest_of(&self, address: IpAddr) -> Option<SaId> {
+        let source = source(address);
+        self.of.iter().find(|(_, own)| **own == source).map(|(id, _)| *id)
+    }
+
     /// The IKE SA that this first message has made.
     pub(crate) fn find(&self, first: &FirstMessage) -> Option<SaId> {
         self.by_first.get(first).copied()
@@ -90,6 +96,7 @@ mod tests {
         assert_eq!(table.of_source("2001:db8::9".parse().unwrap()), 2);
         assert_eq!(table.of_source("192.0.2.1".parse().unwrap()), 1);
         assert_eq!((table.len(), table.oldest()), (4, Some(SaId(0))));
+        assert_eq!(table.oldest_of("192.0.2.2".parse().unwrap()), Some(SaId(3)));
         table.close(SaId(0));
         table.close(SaId(0));
         assert_eq!((table.of_source("2001:db8::9".parse().unwrap()), table.len()), (1, 3));
