@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use base::{Duration, Instant};
-use wire::ike::{Delete, ExchangeType, Id, Notify, NotifyType, Payload};
+use wire::ike::{Delete, ExchangeType, Id, Notify, NotifyType, Payload, ProtocolId};
 
 use super::child::{Child, Phase, rekey_time};
 use super::child_request::{ChildRequest, Purpose};
@@ -14,7 +14,7 @@ use super::rekey::IkeRequest;
 use super::rules::Contents;
 use super::sa::State;
 use super::window::Patience;
-use super::{Cx, Effect, Wanted};
+use super::{Cx, Effect, SaId, Wanted};
 use crate::proposal::Suite;
 use crate::{ChildId, Tunnel, events};
 
@@ -71,6 +71,9 @@ pub(crate) struct Established {
     hinted_at: Option<Instant>,
     /// Another IKE SA has taken its place; it waits until then for the peer's DELETE.
     pub(super) successor: Option<Instant>,
+    /// The peer made this IKE SA while we were replacing the same one, and here it is not known yet which of the two
+    /// stands: the one that both replace, which has the child SAs until then.
+    pub(super) pending: Option<SaId>,
     /// The peer has named another PFS group for the child SA being asked for.
     pub(super) changed_group: bool,
     /// How often a new child SA was put off.
@@ -132,6 +135,7 @@ impl Established {
             last_heard: cx.now,
             hinted_at: None,
             successor: None,
+            pending: None,
             changed_group: false,
             put_off: 0,
             spare: false,
@@ -255,6 +259,15 @@ impl Established {
         asked: &Asked,
         contents: &Contents,
     ) -> State {
+        if let Some(old) = self.pending
+            && (asked.exchange == ExchangeType::CREATE_CHILD_SA || contents.deletes.iter().any(is_esp))
+        {
+            // The peer has settled on this IKE SA, and RFC 7296 section 2.8.2 gives it the child SAs. They come with the
+            // next step, and the peer's request again after that: nothing is said that they would make wrong.
+            self.pending = None;
+            cx.effects.push(Effect::Yield(old));
+            return State::Established(self);
+        }
         if let Some(kind) = contents.critical {
             // RFC 7296 section 2.5: refused by name, and nothing of it done.
             let notify = Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, vec![kind.0]);
@@ -263,7 +276,7 @@ impl Established {
         }
         match asked.exchange {
             ExchangeType::INFORMATIONAL => return self.inform(link, cx, asked, contents),
-            ExchangeType::CREATE_CHILD_SA if contents.sa.iter().any(|p| p.protocol == wire::ike::ProtocolId::IKE) => {
+            ExchangeType::CREATE_CHILD_SA if contents.sa.iter().any(|p| p.protocol == ProtocolId::IKE) => {
                 self.answer_ike(link, cx, asked, contents);
             }
             ExchangeType::CREATE_CHILD_SA => self.answer_child(link, cx, asked, contents),
@@ -278,6 +291,7 @@ impl Established {
 
     /// Every child SA goes at once, and this IKE SA with a DELETE to the peer.
     pub(super) fn close(mut self: Box<Self>, link: &mut Link, cx: &mut Cx<'_>, why: &'static str) -> State {
+        self.end_rival(cx, why);
         if let Some(request @ Active::Ike(_)) = self.active.take_if(|active| matches!(active, Active::Ike(_))) {
             self.cut_children(link, cx, why);
             self.active = Some(request);
@@ -340,4 +354,8 @@ impl Established {
     pub(super) fn child_by_id(&mut self, id: ChildId) -> Option<&mut Child> {
         self.children.values_mut().find(|child| child.id == id)
     }
+}
+
+fn is_esp(delete: &Delete) -> bool {
+    delete.protocol == ProtocolId::ESP
 }

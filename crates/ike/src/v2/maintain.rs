@@ -213,6 +213,7 @@ impl Established {
 
     /// The peer did not answer: all that was shared with it is void (RFC 7296 section 2.4).
     fn die(mut self: Box<Self>, link: &mut Link, cx: &mut Cx<'_>) -> State {
+        self.yield_to_rival(cx);
         if self.successor.is_none() && self.doomed.is_none() {
             let silent = cx.now.since(self.heard(cx));
             let reason = Reason::PeerDead { tunnel: link.tunnel_name(), silent };
@@ -230,7 +231,6 @@ impl Established {
             cx.effects.push(Effect::Trouble { tunnel: link.tunnel_id(), trouble, began: Began::Peer });
             self.missing(link, cx, true);
         }
-        self.yield_to_rival(cx);
         self.cut_children(link, cx, "peer dead");
         State::Gone
     }

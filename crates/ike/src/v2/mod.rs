@@ -32,7 +32,7 @@ mod sa;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use base::{Event, Instant, IpRange, Random, Selector};
 use wire::ike::Id;
@@ -91,6 +91,10 @@ pub(crate) enum Effect {
     Hand { to: SaId, children: Vec<child::Child>, wanted: Vec<Wanted> },
     /// This IKE SA lost a collision; its maker is to delete it.
     Supersede(SaId),
+    /// The peer uses the IKE SA that it made in a collision of rekeyings: this one, which we were replacing, gives way.
+    Yield(SaId),
+    /// What this IKE SA was made to replace is to end, and so is it.
+    End { id: SaId, why: &'static str },
     /// The peer has started anew: other IKE SAs with it are void.
     ///
     /// Only those established `before` the new one began: a peer that began while another was being established has
@@ -133,6 +137,7 @@ pub(crate) struct Registry {
     ike: BTreeMap<u64, SaId>,
     current: BTreeMap<(TunnelId, ChildId), Current>,
     child_spis: BTreeMap<ChildId, u32>,
+    established: BTreeMap<SaId, IpAddr>,
     next_child: u64,
     next_sa: u64,
 }
@@ -172,6 +177,26 @@ impl Registry {
     /// Forgets an IKE SPI.
     pub(crate) fn release_ike(&mut self, spi: u64) {
         self.ike.remove(&spi);
+    }
+
+    /// Whom an IKE SA has been established with; `None`: it is not established, or no more.
+    pub(crate) fn note(&mut self, sa: SaId, peer: Option<IpAddr>) {
+        match peer {
+            Some(peer) => _ = self.established.insert(sa, peer),
+            None => _ = self.established.remove(&sa),
+        }
+    }
+
+    fn is_established(&self, sa: SaId) -> bool {
+        self.established.contains_key(&sa)
+    }
+
+    /// Child SAs whose IKE SA is gone. Returns what the data path is to forget.
+    pub(crate) fn orphans(&mut self, children: Vec<child::Child>) -> Vec<ChildId> {
+        let orphans: Vec<ChildId> = children.into_iter().map(|child| child.id).collect();
+        self.current.retain(|(_, id), _| !orphans.contains(id));
+        orphans.iter().for_each(|id| self.forget(*id));
+        orphans
     }
 
     /// An SPI for packets to us that no child SA here has (RFC 4303 section 2.1 reserves the first 256).

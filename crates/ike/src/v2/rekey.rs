@@ -76,8 +76,9 @@ impl Established {
         };
         // RFC 7296 section 2.8.1: the replacement with the lowest of the four nonces is void; who made it deletes it.
         let own_lowest = request.nonce.as_slice().min(contents.nonce.as_slice());
-        let rival = request.theirs.as_ref();
-        let void = rival.is_some_and(|(_, theirs)| own_lowest < theirs.as_slice());
+        let rival = request.theirs.as_ref().filter(|(rival, _)| cx.registry.is_established(*rival));
+        // Where the peer's has taken over already, that was the peer's word on it.
+        let void = rival.is_some_and(|(_, theirs)| own_lowest < theirs.as_slice() || self.successor.is_some());
         let ids = (self.local_id.clone(), self.remote_id.clone());
         let mut new = Box::new(Self::fresh(cx, &tunnel, keys, suite, ids.0, ids.1));
         let mut new_link = new_link;
@@ -99,11 +100,13 @@ impl Established {
         new.children = std::mem::take(&mut self.children);
         new.tasks = std::mem::take(&mut self.tasks);
         new.later = std::mem::take(&mut self.later);
-        new.pump(&mut new_link, cx);
         cx.effects.push(Effect::Adopt(Box::new(IkeSa { link: new_link, state: State::Established(new) })));
         if let Some((rival, _)) = rival {
             cx.effects.push(Effect::Supersede(*rival));
         }
+        // It asks for nothing before the DELETE of this one has left: that tells a peer who still awaits the answer to
+        // a rekeying of its own that ours stands.
+        cx.effects.push(Effect::Hand { to: request.id, children: Vec::new(), wanted: Vec::new() });
         self.successor = Some(cx.now + REPLACED_WAIT);
         true
     }
@@ -154,7 +157,9 @@ impl Established {
         contents: &Contents,
         reason: &Reason,
     ) {
-        if let Some((rival, _)) = request.theirs {
+        if let Some((rival, _)) = request.theirs
+            && cx.registry.is_established(rival)
+        {
             // The peer's replacement is complete, and ours need not be.
             self.hand_over(cx, rival);
             return;
@@ -195,7 +200,7 @@ impl Established {
         // RFC 7296 section 2.25.2: not while a child SA is being made, rekeyed or closed by us.
         let busy = matches!(self.active, Some(Active::Child(_) | Active::Delete(..)));
         let collided = matches!(&self.active, Some(Active::Ike(request)) if request.theirs.is_some());
-        if busy || collided || self.successor.is_some() {
+        if busy || collided || self.successor.is_some() || self.doomed.is_some() {
             return Err(plain(NotifyType::TEMPORARY_FAILURE));
         }
         let tunnel = link.tunnel.clone().ok_or_else(|| plain(NotifyType::NO_PROPOSAL_CHOSEN))?;
@@ -224,7 +229,8 @@ impl Established {
         let mut new_link = link.successor(id, false, (spi_i, spi_r), cx.now);
         new_link.protection = Protection::new(&suite, &messages, false);
         let ids = (self.local_id.clone(), self.remote_id.clone());
-        let new = Box::new(Self::fresh(cx, &tunnel, keys, suite, ids.0, ids.1));
+        let mut new = Box::new(Self::fresh(cx, &tunnel, keys, suite, ids.0, ids.1));
+        new.pending = matches!(self.active, Some(Active::Ike(_))).then_some(link.id);
         let answer = suite.as_offer(number, spi_r.to_be_bytes().to_vec());
         let payloads = [
             Payload::Sa(offers::write(&[answer], ProtocolId::IKE)),
@@ -243,13 +249,25 @@ impl Established {
         Ok(())
     }
 
-    /// The peer ends this IKE SA while both were replacing it: its own replacement stands (RFC 7296 section 2.8.2).
+    /// The peer ends this IKE SA while both were replacing it, or uses its own replacement: that stands (RFC 7296
+    /// section 2.8.2).
     pub(super) fn yield_to_rival(&mut self, cx: &mut Cx<'_>) {
         if let Some(Active::Ike(request)) = &self.active
             && let Some((rival, _)) = &request.theirs
+            && cx.registry.is_established(*rival)
         {
             let rival = *rival;
             self.hand_over(cx, rival);
+        }
+    }
+
+    /// This IKE SA is to end before it is known what replaces it: neither replacement may stay.
+    pub(super) fn end_rival(&mut self, cx: &mut Cx<'_>, why: &'static str) {
+        if let Some(Active::Ike(request)) = &mut self.active
+            && self.successor.is_none()
+            && let Some((id, _)) = request.theirs.take()
+        {
+            cx.effects.push(Effect::End { id, why });
         }
     }
 
@@ -272,6 +290,7 @@ impl Established {
 
     /// Takes over what an IKE SA hands on that this one replaces.
     pub(super) fn take_over(&mut self, link: &mut Link, cx: &mut Cx<'_>, children: Vec<Child>, wanted: Vec<Wanted>) {
+        self.pending = None;
         for child in children {
             if child.phase == Phase::Deleting {
                 self.queue(Task::Delete(vec![child.spi_in], "rekeyed"));
@@ -289,6 +308,7 @@ impl Established {
     pub(super) fn supersede(&mut self, cx: &mut Cx<'_>) {
         self.successor = Some(cx.now + REPLACED_WAIT);
         self.rekey_at = None;
+        self.pending = None;
     }
 }
 

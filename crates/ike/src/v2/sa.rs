@@ -373,6 +373,13 @@ impl IkeSa {
         }
     }
 
+    /// See [`Effect::Yield`].
+    pub(crate) fn yield_to_rival(&mut self, cx: &mut Cx<'_>) {
+        if let State::Established(state) = &mut self.state {
+            state.yield_to_rival(cx);
+        }
+    }
+
     /// See [`crate::Endpoint::soft_limit`].
     pub(crate) fn soft_limit(&mut self, cx: &mut Cx<'_>, child: ChildId) {
         if let State::Established(state) = &mut self.state {
@@ -399,7 +406,7 @@ impl IkeSa {
     pub(crate) fn takes_wishes(&self) -> bool {
         match &self.state {
             State::AwaitInit(_) | State::AwaitAuth(_) => true,
-            State::Established(state) => state.successor.is_none() && state.doomed.is_none(),
+            State::Established(state) => state.successor.is_none() && state.doomed.is_none() && state.pending.is_none(),
             State::HalfOpen(_) | State::Closing(_) | State::Gone => false,
         }
     }

@@ -1,7 +1,10 @@
 //! Both sides at once: RFC 7296 sections 2.8 and 2.25, each under its ladder. The scripted network holds messages so
 //! that they cross.
 
-use ike::pair::{A, B, Fate, Pair, pair};
+use std::cell::Cell;
+use std::rc::Rc;
+
+use ike::pair::{A, B, Datagram, Fate, Pair, pair};
 use ike::{ChildId, Which};
 
 use super::{assert_settled, millis, secs};
@@ -12,6 +15,14 @@ fn up(seed: u64) -> Pair {
     world.run(secs(1));
     assert!(world.ping());
     world
+}
+
+const CREATE_CHILD_SA: u8 = 36;
+const INFORMATIONAL: u8 = 37;
+
+/// The exchange type of a datagram.
+fn exchange(datagram: &Datagram) -> u8 {
+    datagram.message[18]
 }
 
 fn child(world: &Pair, side: usize) -> ChildId {
@@ -290,5 +301,80 @@ fn collisions_of_every_kind_under_loss_leave_one_pair_and_no_orphan() {
         }
         world.run(secs(60));
         assert!(world.sides.iter().all(|side| side.children.is_empty() && side.endpoint.is_quiet()), "seed {seed}");
+    }
+}
+
+// A                          B
+// SA(IKE)       ---- lost
+//               <----------- SA(IKE)
+// SA(IKE)       ----------->            children move to the new IKE SA at B, and DELETE(old) leaves before
+//               <----------- DELETE(old)
+//               <----------- REKEY_SA(child) on the new one
+#[test]
+fn a_child_is_rekeyed_on_the_new_ike_sa_while_the_peers_own_rekeying_was_lost() {
+    for lost_delete in [false, true] {
+        for seed in 100..120 {
+            let mut world = pair(seed, |a, b| {
+                for side in [a, b] {
+                    (side.dpd_interval, side.ike_lifetime) = (None, secs(100));
+                }
+            });
+            world.connect(A);
+            world.run(secs(1));
+            assert!(world.ping());
+            let loser = Rc::new(Cell::new(None));
+            let (told, delete_lost) = (loser.clone(), Cell::new(!lost_delete));
+            world.script(move |_, datagram| {
+                if exchange(datagram) == CREATE_CHILD_SA && told.get().is_none() {
+                    told.set(Some(datagram.from));
+                    return Fate::Drop;
+                }
+                if exchange(datagram) == INFORMATIONAL && !delete_lost.replace(true) {
+                    Fate::Drop
+                } else {
+                    Fate::Deliver
+                }
+            });
+            while loser.get().is_none() {
+                world.run(millis(1));
+                assert!(world.ping());
+            }
+            let winner = 1 - loser.get().unwrap();
+            let first = world.seen.len();
+            while !world.seen[first..].iter().any(|one| one.from == winner) {
+                world.run(millis(1));
+                assert!(world.ping());
+            }
+            rekey_child(&mut world, winner);
+            for _ in 0..500 {
+                world.run(millis(10));
+                assert!(world.ping(), "seed {seed}, DELETE lost: {lost_delete}, at {}", world.now);
+            }
+            let ended = |side: usize| world.sides[side].events("ipsec_sa_deleted").len();
+            assert!(ended(A) <= 1 && ended(B) <= 1, "seed {seed}");
+            assert_eq!(world.sides[A].endpoint.counters().child_rekeyed, 1);
+        }
+    }
+}
+
+// A                          B
+// SA(IKE)       -----\ /---- SA(IKE)
+//               <-----X---->
+// (configured anew)          both new IKE SAs and the old one end
+#[test]
+fn a_new_configuration_during_a_collision_leaves_nothing_of_the_old_one() {
+    for seed in 0..20 {
+        for after in [9_000, 10_500, 12_000, 13_500, 15_000, 17_000] {
+            let mut world = ike_pair(seed);
+            world.run(millis(after));
+            let changed = ike::Tunnel { ike_lifetime: secs(3_600), ..ike::pair::tunnel(A) };
+            world.configure(A, ike::pair::config(changed));
+            world.run(secs(90));
+            for side in [A, B] {
+                assert!(world.sides[side].children.is_empty(), "seed {seed} after {after}");
+                let left = world.sides[side].endpoint.ike_sas(world.now);
+                assert!(left.is_empty(), "seed {seed} after {after}: {left:#?}");
+            }
+        }
     }
 }
