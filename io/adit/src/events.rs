@@ -35,7 +35,8 @@ base::events! {
         reason: String,
     }
 
-    /// Routes of an earlier gateway that did not end properly were removed.
+    /// Routes over interfaces that an earlier gateway left, which did not end properly, were removed. What it left
+    /// `unreachable` stays shut until this gateway has routes of its own for it, or no tunnel for it.
     StaleRoutesRemoved = 03_299_006 rev 1, Notice, SYSTEM, "stale_routes_removed", action "remove" {
         routes: usize,
     }
@@ -95,6 +96,22 @@ base::events! {
 
     /// The host's interfaces could not be read again after a change; the gateway goes on with what it knew.
     InterfacesUnknown = 03_299_016 rev 1, Error, SYSTEM, "interfaces_unknown", action "none" {
+        reason: String,
+    }
+
+    /// The kernel took a route to a tunnel only without its source address, the tunnel's OriginatorIP: what this host
+    /// itself sends there has another source, which the peer may not expect. It is tried again after every change.
+    RouteWithoutSource = 03_299_017 rev 1, Warning, SYSTEM, "route_without_source", action "none" {
+        network: String,
+        metric: u32,
+        reason: String,
+    }
+
+    /// A route of ours that is no longer wanted could not be removed. Remove it with `ip route del`; all of ours have
+    /// protocol 86.
+    RouteNotRemoved = 03_299_018 rev 1, Error, SYSTEM, "route_not_removed", action "none" {
+        network: String,
+        metric: u32,
         reason: String,
     }
 }

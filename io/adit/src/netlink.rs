@@ -20,6 +20,8 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use objects::HostInterface;
 
+use crate::routes::{OwnRoute, Table, Way};
+
 /// The number that marks our routes (`proto 86` in the output of `ip route`): what a gateway left behind that was
 /// killed is recognised by it.
 const PROTOCOL: RouteProtocol = RouteProtocol::Other(86);
@@ -129,23 +131,6 @@ impl Netlink {
         self.ask(RouteNetlinkMessage::SetLink(message), NLM_F_ACK).map(|_| ())
     }
 
-    /// Adds a route of ours over `interface`. One of somebody else's with the same network and metric is an error.
-    pub fn add_route(&mut self, interface: u32, route: &HostRoute) -> io::Result<()> {
-        let message = RouteNetlinkMessage::NewRoute(route_message(interface, route));
-        self.ask(message, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL).map(|_| ())
-    }
-
-    /// Removes a route of ours over `interface`.
-    pub fn remove_route(&mut self, interface: u32, route: &HostRoute) -> io::Result<()> {
-        self.ask(RouteNetlinkMessage::DelRoute(route_message(interface, route)), NLM_F_ACK).map(|_| ())
-    }
-
-    /// Every route that bears our mark, with the interface it leads to.
-    pub fn own_routes(&mut self) -> io::Result<Vec<(u32, HostRoute)>> {
-        let routes = self.routes()?;
-        Ok(routes.into_iter().filter(|route| route.header.protocol == PROTOCOL).filter_map(host_route).collect())
-    }
-
     /// The routes of table main.
     fn routes(&mut self) -> io::Result<Vec<RouteMessage>> {
         let mut routes = Vec::new();
@@ -210,6 +195,22 @@ impl Netlink {
     }
 }
 
+impl Table for Netlink {
+    fn own_routes(&mut self) -> io::Result<Vec<OwnRoute>> {
+        let routes = self.routes()?;
+        Ok(routes.into_iter().filter(|route| route.header.protocol == PROTOCOL).filter_map(own_route).collect())
+    }
+
+    fn add_route(&mut self, route: &OwnRoute) -> io::Result<()> {
+        let message = RouteNetlinkMessage::NewRoute(route_message(route));
+        self.ask(message, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL).map(|_| ())
+    }
+
+    fn remove_route(&mut self, route: &OwnRoute) -> io::Result<()> {
+        self.ask(RouteNetlinkMessage::DelRoute(route_message(route)), NLM_F_ACK).map(|_| ())
+    }
+}
+
 /// Cuts the first message off `bytes`: its own length says where it ends, and the next begins at a multiple of four.
 fn next_message(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let length = usize::try_from(u32::from_ne_bytes(*bytes.first_chunk::<4>()?)).ok()?;
@@ -232,7 +233,7 @@ fn ip_address(address: &RouteAddress) -> Option<IpAddr> {
     }
 }
 
-fn route_message(interface: u32, route: &HostRoute) -> RouteMessage {
+fn route_message(OwnRoute { way, route }: &OwnRoute) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = match route.network {
         IpNet::V4(_) => AddressFamily::Inet,
@@ -241,23 +242,23 @@ fn route_message(interface: u32, route: &HostRoute) -> RouteMessage {
     message.header.destination_prefix_length = route.network.prefix_len();
     message.header.table = RouteHeader::RT_TABLE_MAIN;
     message.header.protocol = PROTOCOL;
-    message.header.scope = match route.network {
-        IpNet::V4(_) => RouteScope::Link,
-        IpNet::V6(_) => RouteScope::Universe,
+    (message.header.kind, message.header.scope) = match (way, route.network) {
+        (Way::Nowhere, _) => (RouteType::Unreachable, RouteScope::Universe),
+        (Way::Over(_), IpNet::V4(_)) => (RouteType::Unicast, RouteScope::Link),
+        (Way::Over(_), IpNet::V6(_)) => (RouteType::Unicast, RouteScope::Universe),
     };
-    message.header.kind = RouteType::Unicast;
-    message.attributes = vec![
-        RouteAttribute::Destination(route.network.network().into()),
-        RouteAttribute::Oif(interface),
-        RouteAttribute::Priority(route.metric),
-    ];
+    message.attributes =
+        vec![RouteAttribute::Destination(route.network.network().into()), RouteAttribute::Priority(route.metric)];
+    if let Way::Over(interface) = way {
+        message.attributes.push(RouteAttribute::Oif(*interface));
+    }
     if let Some(source) = route.source {
         message.attributes.push(RouteAttribute::PrefSource(source.into()));
     }
     message
 }
 
-fn host_route(message: RouteMessage) -> Option<(u32, HostRoute)> {
+fn own_route(message: RouteMessage) -> Option<OwnRoute> {
     let (mut destination, mut interface, mut metric, mut source) = (None, None, 0, None);
     for attribute in &message.attributes {
         match attribute {
@@ -274,7 +275,12 @@ fn host_route(message: RouteMessage) -> Option<(u32, HostRoute)> {
         _ => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
     });
     let network = IpNet::new(destination, message.header.destination_prefix_length).ok()?;
-    Some((interface?, HostRoute { network, source, metric }))
+    let way = match message.header.kind {
+        // The loopback interface stands in such an IPv6 route; nothing was asked for.
+        RouteType::Unreachable => Way::Nowhere,
+        _ => Way::Over(interface?),
+    };
+    Some(OwnRoute { way, route: HostRoute { network, source, metric } })
 }
 
 /// The metric that the kernel will show for this route.
@@ -334,15 +340,19 @@ mod tests {
 
     #[test]
     fn a_route_survives_the_way_to_the_kernel_and_back() {
-        for (network, source, metric) in
-            [("192.168.11.0/24", Some("172.16.1.1"), 90), ("0.0.0.0/0", None, 100), ("2001:db8::/32", None, 1)]
-        {
+        for (way, network, source, metric) in [
+            (Way::Over(7), "192.168.11.0/24", Some("172.16.1.1"), 90),
+            (Way::Over(7), "0.0.0.0/0", None, 100),
+            (Way::Over(7), "2001:db8::/32", None, 1),
+            (Way::Nowhere, "2001:db8::/32", None, u32::MAX),
+        ] {
             let route = HostRoute {
                 network: network.parse().unwrap(),
                 source: source.map(|source| source.parse().unwrap()),
                 metric,
             };
-            assert_eq!(host_route(route_message(7, &route)), Some((7, route)));
+            let own = OwnRoute { way, route };
+            assert_eq!(own_route(route_message(&own)), Some(own));
         }
     }
 

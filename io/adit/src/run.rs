@@ -6,7 +6,7 @@ mod start;
 
 use std::io;
 
-use base::{Duration, Instant, Now};
+use base::{Duration, Instant, Now, UnixTime};
 use manage::{Action, ClientId, Device, Input};
 
 use crate::arguments::RunOptions;
@@ -20,7 +20,7 @@ use crate::log::Log;
 use crate::netlink::{Monitor, Netlink};
 use crate::notify::notify;
 use crate::protocol::{Reply, Request};
-use crate::routes::Routes;
+use crate::routes::{Problem, Routes, Trouble};
 use crate::signals::{Signal, Signals};
 use crate::store::Writer;
 use ports::Ports;
@@ -73,12 +73,23 @@ struct Shell {
     news: Vec<News>,
 }
 
+fn report_route(log: &mut Log, utc: UnixTime, Trouble { problem, route, reason }: Trouble) {
+    let (network, metric) = (route.route.network.to_string(), route.route.metric);
+    match problem {
+        Problem::Refused => log.event(utc, &events::RouteRefused { network, metric, reason }),
+        Problem::SourceRefused => log.event(utc, &events::RouteWithoutSource { network, metric, reason }),
+        Problem::NotRemoved => log.event(utc, &events::RouteNotRemoved { network, metric, reason }),
+    }
+}
+
 impl Shell {
     /// The loop.
     fn go_on(&mut self) -> io::Result<()> {
         let mut ready = Vec::new();
         self.step(clock::now(), Input::Gateway(engine::Input::Deadline));
         self.flush(clock::now());
+        // Also without any tunnel: what an earlier gateway left shut is opened.
+        self.apply_routes(clock::now());
         self.announce();
         while !self.down {
             self.log.flush();
@@ -260,24 +271,24 @@ impl Shell {
         self.ports.flush(now.mono, |buffer| device.recycle(buffer), |event| log.event(now.utc, &event));
     }
 
+    /// Routes first: from the first packet that is forwarded, the tunnels' networks lead to us or nowhere.
     fn apply_routes(&mut self, now: Now) {
-        for ipv6 in [false, true] {
-            if self.routes.has_family(ipv6) {
-                for outcome in self.forwarding.enable(ipv6) {
-                    self.report_switch(now, outcome);
-                }
-            }
-        }
         match self.routes.apply(&mut self.netlink, self.ports.tun_index()) {
-            Ok(refused) => {
-                for refused in refused {
-                    let (network, metric) = (refused.route.network.to_string(), refused.route.metric);
-                    self.log.event(now.utc, &events::RouteRefused { network, metric, reason: refused.reason });
+            Ok(troubles) => {
+                for trouble in troubles {
+                    report_route(&mut self.log, now.utc, trouble);
                 }
             }
             Err(error) => {
                 let (network, reason) = ("all".to_owned(), error.to_string());
                 self.log.event(now.utc, &events::RouteRefused { network, metric: 0, reason });
+            }
+        }
+        for ipv6 in [false, true] {
+            if self.routes.has_family(ipv6) {
+                for outcome in self.forwarding.enable(ipv6) {
+                    self.report_switch(now, outcome);
+                }
             }
         }
     }
@@ -309,10 +320,10 @@ impl Shell {
     fn clean_up(&mut self) {
         self.flush(clock::now());
         self.control.close();
-        self.routes.want(Vec::new());
-        // The device takes its routes with it; removing them first leaves no moment in which they lead nowhere.
-        let _ = self.routes.apply(&mut self.netlink, self.ports.tun_index());
+        // Nothing is forwarded any more, if it was we who forwarded, when the tunnels' networks lose their routes.
         self.forwarding.restore();
+        self.routes.want(Vec::new());
+        self.apply_routes(clock::now());
         self.log.flush();
     }
 }

@@ -3,7 +3,7 @@
 
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use super::{CLIENTS, LISTENER, MONITOR, PORTS, SIGNALS, Shell, WRITER};
+use super::{CLIENTS, LISTENER, MONITOR, PORTS, SIGNALS, Shell, WRITER, report_route};
 use crate::arguments::RunOptions;
 use crate::control::Control;
 use crate::epoll::Epoll;
@@ -130,10 +130,13 @@ fn open_the_rest(
     log: &mut Log,
     utc: base::UnixTime,
 ) -> Result<(Tun, u32, u32), Exit> {
-    let stale = routes::remove_stale(netlink)
-        .map_err(|error| Exit::failed(format!("routes that an earlier gateway left cannot be removed: {error}")))?;
+    let (stale, troubles) = routes::remove_stale(netlink)
+        .map_err(|error| Exit::failed(format!("routes that an earlier gateway left cannot be read: {error}")))?;
     if stale > 0 {
         log.event(utc, &events::StaleRoutesRemoved { routes: stale });
+    }
+    for trouble in troubles {
+        report_route(log, utc, trouble);
     }
     let tun = Tun::create()?;
     // The engine, not the device, decides what is too large for a tunnel: whatever an interface takes in must pass.

@@ -137,7 +137,7 @@ impl Host {
         adit(&all)
     }
 
-    /// Routes that lead to a TUN device of ours.
+    /// Routes that bear our mark.
     pub fn own_routes(&self) -> String {
         self.ip("route show proto 86")
     }

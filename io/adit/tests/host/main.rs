@@ -14,6 +14,7 @@
 mod bench;
 mod command_line;
 mod daemon;
+mod routing;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -52,6 +53,10 @@ const TESTS: &[Test] = tests![
     Root: daemon::an_address_that_comes_later_is_noticed,
     Root: daemon::the_process_keeps_only_the_capabilities_it_needs,
     Root: daemon::a_peer_that_does_not_answer_delays_the_end_by_seconds_only,
+    Root: routing::a_killed_gateway_leaves_its_networks_unreachable_until_the_next_one_takes_over,
+    Root: routing::a_next_gateway_without_the_tunnel_opens_what_a_killed_one_left_shut,
+    Root: routing::a_tun_device_that_is_down_leaves_its_networks_unreachable,
+    Root: routing::without_its_source_address_a_network_leads_to_the_tunnel_or_nowhere,
 ];
 
 fn main() -> ExitCode {

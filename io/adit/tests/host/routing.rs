@@ -1,0 +1,70 @@
+//! What the kernel does with packets for and from a tunnel's network, whatever happens to the gateway. The kernel itself
+//! is asked: it says where it would send a packet that comes in at an interface.
+
+use crate::bench::{Host, example, text, wait_until};
+
+/// Where a packet from a host in the LAN to the branch goes: a device, or the refusal.
+fn way_to_branch(host: &Host) -> String {
+    text(&host.exec("ip", &["route", "get", "192.168.11.10", "from", "172.16.1.10", "iif", "lan"]))
+}
+
+fn leads_to_tunnel(host: &Host) -> bool {
+    way_to_branch(host).contains("dev adit0")
+}
+
+fn assert_refused(host: &Host) {
+    assert_eq!(switch(host, "net.ipv4.ip_forward"), "1", "without forwarding this proves nothing");
+    let way = way_to_branch(host);
+    assert!(!way.contains("dev "), "{way}");
+}
+
+fn switch(host: &Host, name: &str) -> String {
+    text(&host.exec("sysctl", &["-n", name])).trim().to_owned()
+}
+
+fn configuration(host: &Host) -> String {
+    host.folder.write("head-office.adit", &std::fs::read_to_string(example("head-office.adit")).unwrap())
+}
+
+pub fn a_killed_gateway_leaves_its_networks_unreachable_until_the_next_one_takes_over() {
+    let host = Host::new();
+    let configuration = configuration(&host);
+    let daemon = host.start(&configuration);
+    assert!(leads_to_tunnel(&host));
+    daemon.kill();
+    assert_refused(&host);
+    let daemon = host.start(&configuration);
+    assert!(leads_to_tunnel(&host));
+    assert_eq!(host.own_routes().matches("unreachable 192.168.11.0/24").count(), 1);
+    assert_eq!(daemon.terminate().code(), Some(0));
+    assert_eq!(host.own_routes(), "");
+}
+
+pub fn a_next_gateway_without_the_tunnel_opens_what_a_killed_one_left_shut() {
+    let host = Host::new();
+    host.start(&configuration(&host)).kill();
+    assert!(host.own_routes().contains("unreachable 192.168.11.0/24"));
+    let _daemon = host.start(&host.folder.write("empty.adit", ""));
+    assert_eq!(host.own_routes(), "");
+}
+
+pub fn a_tun_device_that_is_down_leaves_its_networks_unreachable() {
+    let host = Host::new();
+    let _daemon = host.start(&configuration(&host));
+    assert!(leads_to_tunnel(&host));
+    host.ip("link set adit0 down");
+    assert_refused(&host);
+    host.ip("link set adit0 up");
+    wait_until("the route is back", || leads_to_tunnel(&host));
+}
+
+pub fn without_its_source_address_a_network_leads_to_the_tunnel_or_nowhere() {
+    let host = Host::new();
+    let _daemon = host.start(&configuration(&host));
+    wait_until("the route has its source", || host.own_routes().contains("src 172.16.1.1"));
+    host.ip("addr add 172.16.1.7/24 dev lan");
+    host.ip("addr del 172.16.1.1/24 dev lan");
+    let way = way_to_branch(&host);
+    assert!(!way.contains("dev wan"), "{way}");
+    wait_until("the route is back", || leads_to_tunnel(&host));
+}
