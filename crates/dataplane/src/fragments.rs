@@ -3,20 +3,20 @@
 //! Rules and selectors look at ports, which only the first fragment has; a packet that has been put together has no
 //! second truth. Everything is bounded, and fragments that overlap end their packet (RFC 5722 section 3).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use base::{Buffer, Duration, Instant, Pool};
 use wire::ip::{self, Header};
 use wire::{ipv4, ipv6};
 
-use crate::Reason;
+use crate::{CORE, Reason};
 
-/// Packets that may be unfinished at a time.
+/// Packets that may be unfinished at a time: as many from the host port, and as many out of all tunnels.
 pub const PACKETS_MAX: usize = 256;
 /// Of these from one source.
 pub const PACKETS_PER_SOURCE_MAX: usize = 64;
-/// Bytes of unfinished packets at a time.
+/// Bytes of unfinished packets at a time: as many from the host port, and as many out of all tunnels.
 pub const BYTES_MAX: usize = 4 << 20;
 /// Fragments of one packet: enough for 65,535 bytes in pieces of 576.
 pub const PIECES_MAX: usize = 128;
@@ -63,13 +63,34 @@ struct Unfinished {
     marks: u8,
     protocol: u8,
     until: Instant,
+    /// The header of the fragment that came first, to tell of it.
+    first_come: Header,
 }
 
-/// Packets of which not all fragments are here.
+/// Packets of which not all fragments are here. What comes in by the host port and what comes out of tunnels have bounds of
+/// their own: outsiders cannot take the room of peers.
 #[derive(Debug, Default)]
 pub(crate) struct Fragments {
+    port: Table,
+    tunnels: Table,
+}
+
+/// The unfinished packets of one side.
+#[derive(Debug, Default)]
+struct Table {
     unfinished: BTreeMap<Id, Unfinished>,
-    by_age: BTreeMap<(Instant, Id), ()>,
+    by_age: BTreeSet<(Instant, Id)>,
+    sources: BTreeMap<Sender, Held>,
+    bytes: usize,
+}
+
+/// Whose packets count together: a source address, and the way it came by.
+type Sender = (u32, IpAddr);
+
+/// What is unfinished of one sender.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    packets: usize,
     bytes: usize,
 }
 
@@ -84,9 +105,42 @@ pub(crate) enum Outcome {
     Dropped(Reason),
 }
 
+/// An unfinished packet that had to go for a newer one.
+#[derive(Debug)]
+pub(crate) struct Evicted {
+    /// What its fragments came in by.
+    pub(crate) from: u32,
+    /// The header of the fragment that came first.
+    pub(crate) header: Header,
+}
+
 impl Fragments {
-    /// Takes in a fragment that came by `from`.
-    pub(crate) fn add(&mut self, now: Instant, from: u32, header: &Header, packet: &[u8]) -> Outcome {
+    /// Takes in a fragment that came by `from`: 0 for the host port, or the number of a tunnel. Where there is no room, the
+    /// oldest packet of the sender with most has to go, and is added to `evicted`.
+    pub(crate) fn add(
+        &mut self,
+        now: Instant,
+        from: u32,
+        header: &Header,
+        packet: &[u8],
+        evicted: &mut Vec<Evicted>,
+    ) -> Outcome {
+        let table = if from == CORE.0 { &mut self.port } else { &mut self.tunnels };
+        table.add(now, from, header, packet, evicted)
+    }
+
+    /// Forgets a packet whose time is up; true when there was one.
+    pub(crate) fn expire(&mut self, now: Instant) -> bool {
+        self.port.expire(now) || self.tunnels.expire(now)
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        [&self.port, &self.tunnels].into_iter().filter_map(Table::next_deadline).min()
+    }
+}
+
+impl Table {
+    fn add(&mut self, now: Instant, from: u32, header: &Header, packet: &[u8], evicted: &mut Vec<Evicted>) -> Outcome {
         let Some(fragment) = header.fragment else { return Outcome::Kept };
         let id = Id {
             source: header.source,
@@ -95,18 +149,30 @@ impl Fragments {
             protocol: if header.is_v4() { header.protocol } else { 0 },
             from,
         };
-        if !self.unfinished.contains_key(&id) && !self.begin(now, id, header.protocol) {
-            return Outcome::Dropped(Reason::FragmentLimit);
+        if !self.unfinished.contains_key(&id) {
+            self.begin(now, id, header, evicted);
         }
         let payload = header.payload_of(packet);
-        let room = self.bytes + payload.len() <= BYTES_MAX;
+        while self.bytes + payload.len() > BYTES_MAX {
+            match self.oldest_of_most(|held| held.bytes) {
+                Some(oldest) if oldest != id => evicted.extend(self.evict(&oldest)),
+                // None has more than this one's sender, and none of that sender's is older.
+                Some(_) | None => {
+                    self.remove(&id);
+                    return Outcome::Dropped(Reason::FragmentLimit);
+                }
+            }
+        }
         let Some(entry) = self.unfinished.get_mut(&id) else { return Outcome::Kept };
-        if entry.pieces.len() >= PIECES_MAX || !room {
+        if entry.pieces.len() >= PIECES_MAX {
             self.remove(&id);
             return Outcome::Dropped(Reason::FragmentLimit);
         }
         match entry.insert(fragment, header, packet, payload) {
-            Inserted::Yes => self.bytes += payload.len(),
+            Inserted::Yes => {
+                self.bytes += payload.len();
+                self.sources.entry(id.sender()).or_default().bytes += payload.len();
+            }
             Inserted::Again => return Outcome::Kept,
             Inserted::Contradiction => {
                 self.remove(&id);
@@ -124,14 +190,20 @@ impl Fragments {
         }
     }
 
-    /// Makes room for one more packet; false when its source has too many unfinished ones already.
-    fn begin(&mut self, now: Instant, id: Id, protocol: u8) -> bool {
-        let of_source = self.unfinished.keys().filter(|other| other.source == id.source).count();
-        if of_source >= PACKETS_PER_SOURCE_MAX || self.unfinished.len() >= PACKETS_MAX {
-            return false;
-        }
+    /// Makes room for one more packet: a sender that has all it may have gives up its own oldest.
+    fn begin(&mut self, now: Instant, id: Id, header: &Header, evicted: &mut Vec<Evicted>) {
+        let of_sender = self.sources.get(&id.sender()).map_or(0, |held| held.packets);
+        let oldest = if of_sender >= PACKETS_PER_SOURCE_MAX {
+            self.by_age.iter().map(|(_, other)| *other).find(|other| other.sender() == id.sender())
+        } else if self.unfinished.len() >= PACKETS_MAX {
+            self.oldest_of_most(|held| held.packets)
+        } else {
+            None
+        };
+        evicted.extend(oldest.and_then(|oldest| self.evict(&oldest)));
         let until = now + TIME_MAX;
-        self.by_age.insert((until, id), ());
+        self.by_age.insert((until, id));
+        self.sources.entry(id.sender()).or_default().packets += 1;
         let entry = Unfinished {
             pieces: BTreeMap::new(),
             headers: None,
@@ -141,30 +213,53 @@ impl Fragments {
             common: 0,
             chain: 0,
             marks: 0,
-            protocol,
+            protocol: header.protocol,
             until,
+            first_come: *header,
         };
         self.unfinished.insert(id, entry);
-        true
+    }
+
+    /// The oldest packet of those senders that hold most. Looks at every unfinished packet at most.
+    fn oldest_of_most(&self, measure: impl Fn(&Held) -> usize) -> Option<Id> {
+        let most = self.sources.values().map(&measure).max()?;
+        let holds_most = |id: &Id| self.sources.get(&id.sender()).is_some_and(|held| measure(held) == most);
+        self.by_age.iter().map(|(_, id)| *id).find(holds_most)
+    }
+
+    fn evict(&mut self, id: &Id) -> Option<Evicted> {
+        self.remove(id).map(|gone| Evicted { from: id.from, header: gone.first_come })
     }
 
     fn remove(&mut self, id: &Id) -> Option<Unfinished> {
         let entry = self.unfinished.remove(id)?;
         self.by_age.remove(&(entry.until, *id));
         self.bytes -= entry.bytes;
+        if let Some(held) = self.sources.get_mut(&id.sender()) {
+            held.packets -= 1;
+            held.bytes -= entry.bytes;
+            if held.packets == 0 {
+                self.sources.remove(&id.sender());
+            }
+        }
         Some(entry)
     }
 
-    /// Forgets a packet whose time is up; true when there was one.
-    pub(crate) fn expire(&mut self, now: Instant) -> bool {
-        match self.by_age.first_key_value() {
-            Some((&(until, id), ())) if until <= now => self.remove(&id).is_some(),
+    fn expire(&mut self, now: Instant) -> bool {
+        match self.by_age.first() {
+            Some(&(until, id)) if until <= now => self.remove(&id).is_some(),
             _ => false,
         }
     }
 
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.by_age.first_key_value().map(|((until, _), ())| *until)
+    fn next_deadline(&self) -> Option<Instant> {
+        self.by_age.first().map(|(until, _)| *until)
+    }
+}
+
+impl Id {
+    fn sender(&self) -> Sender {
+        (self.from, self.source)
     }
 }
 

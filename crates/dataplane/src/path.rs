@@ -17,7 +17,7 @@ use wire::{ip, ipv6};
 use crate::esp::send::networks_of;
 use crate::events::{self, ConnOpen, protocol_name};
 use crate::flows::{Opening, Place, Side, Way};
-use crate::fragments::{self, Cut, Outcome};
+use crate::fragments::{self, Cut, Evicted, Outcome};
 use crate::inspect::{Key, Seen, Transport};
 use crate::tcp_state::Step;
 use crate::{CORE, Dataplane, InterfaceId, InterfaceKind, Output, Reason, RuleAction, mss, rules};
@@ -138,7 +138,14 @@ impl Dataplane {
             Source::Tunnel(tunnel) => tunnel.0,
             Source::Port | Source::Core | Source::Originated | Source::Error => CORE.0,
         };
-        match self.fragments.add(now, from, header, work.packet.bytes()) {
+        let mut evicted = Vec::new();
+        let outcome = self.fragments.add(now, from, header, work.packet.bytes(), &mut evicted);
+        for Evicted { from, header } in evicted {
+            let source = if from == CORE.0 { Source::Port } else { Source::Tunnel(InterfaceId(from)) };
+            let work = Work { packet: self.pool.take(), source, header: Some(header), cut: None };
+            self.deny(now, work, Denial::of(Reason::FragmentLimit), out);
+        }
+        match outcome {
             Outcome::Whole(packet, cut) => {
                 self.pool.give(work.packet);
                 self.queue.push_back(Work { packet, source: work.source, header: None, cut: Some(cut) });

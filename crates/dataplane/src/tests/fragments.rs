@@ -34,7 +34,9 @@ fn put_together(pieces: &[Vec<u8>]) -> Vec<u8> {
     let mut fragments = crate::fragments::Fragments::default();
     let mut whole = None;
     for piece in pieces {
-        if let crate::fragments::Outcome::Whole(packet, _) = fragments.add(at(0), 0, &key_of(piece), piece) {
+        if let crate::fragments::Outcome::Whole(packet, _) =
+            fragments.add(at(0), 0, &key_of(piece), piece, &mut Vec::new())
+        {
             whole = Some(packet.bytes().to_vec());
         }
     }
@@ -130,8 +132,9 @@ fn unfinished_packets_are_bounded_and_forgotten() {
         lab.head_plain(&first(id));
     }
     watch.only(&lab.head, &[]);
-    lab.head_plain(&first(most));
+    let out = lab.head_plain(&first(most));
     watch.only(&lab.head, &[(Reason::FragmentLimit, 1)]);
+    assert_eq!(logs(&out), ["fragment_dropped"]);
     assert_eq!(lab.head.next_deadline(), Some(lab.now + TIME_MAX));
     lab.head.expire(lab.now + TIME_MAX, &mut Vec::new());
     watch.only(&lab.head, &[(Reason::FragmentLimit, 1), (Reason::FragmentTimeout, u64::from(most))]);
@@ -183,4 +186,69 @@ fn a_fragment_within_a_fragment_is_refused_and_put_together_no_further() {
         watch.only(&lab.head, &[(Reason::MalformedIp, 1)]);
         assert_eq!((sealed(&out), logs(&out)), (0, vec!["malformed_packet".to_owned()]));
     }
+}
+
+/// The first fragment of a packet that will never be whole.
+fn beginning(from: &str, to: &str, id: u16) -> Vec<u8> {
+    changed(udp((from, 1), (to, 2), &pattern(24)), |packet| {
+        packet[4..6].copy_from_slice(&id.to_be_bytes());
+        packet[6] = 0x20;
+    })
+}
+
+#[test]
+fn a_flood_of_beginnings_hinders_nobody_else_to_finish() {
+    let mut lab = Lab::up(GCM);
+    let packet = udp((HEAD_HOST, 1), (BRANCH_HOST, 2), &pattern(3000));
+    let pieces = in_pieces(&packet, 1500);
+    let mut sent = lab.head_plain(&pieces[0]);
+    let flood = |lab: &mut Lab| {
+        for (source, id) in (20..26).flat_map(|host| (0..100).map(move |id| (format!("172.16.1.{host}"), id))) {
+            lab.head_plain(&beginning(&source, BRANCH_HOST, id));
+        }
+    };
+    // Six sources fill the table; who has most makes room.
+    flood(&mut lab);
+    sent.extend(lab.head_plain(&pieces[1]));
+    flood(&mut lab);
+    sent.extend(lab.head_plain(&pieces[2]));
+    assert_eq!(put_together(&plain(&lab.at_branch(&sent))), after_hops(packet.clone(), 2));
+    // Who comes last finds a place too.
+    let sent: Vec<Output> = pieces.iter().flat_map(|piece| lab.head_plain(piece)).collect();
+    assert_eq!(put_together(&plain(&lab.at_branch(&sent))), after_hops(packet, 2));
+}
+
+#[test]
+fn outsiders_at_the_host_port_take_no_room_from_tunnels() {
+    let mut lab = Lab::up(GCM);
+    let packet = udp((BRANCH_HOST, 1), (HEAD_HOST, 2), &pattern(3000));
+    let sent: Vec<Output> = in_pieces(&packet, 1400).iter().flat_map(|piece| lab.branch_plain(piece)).collect();
+    assert!(sealed(&sent) >= 3);
+    let mut arrived = lab.at_head(&sent[..sent.len() - 1]);
+    // More sources than there are places, each with no more than the peer has.
+    for (a, b) in (1..5).flat_map(|a| (1..250).map(move |b| (a, b))) {
+        lab.head_plain(&beginning(&format!("203.0.{a}.{b}"), HEAD_HOST, 1));
+    }
+    arrived.extend(lab.at_head(&sent[sent.len() - 1..]));
+    assert_eq!(put_together(&plain(&arrived)), after_hops(packet, 2));
+}
+
+#[test]
+fn sources_with_many_bytes_lose_their_own() {
+    let mut lab = Lab::up(GCM);
+    let packet = udp((HEAD_HOST, 1), (BRANCH_HOST, 2), &pattern(3000));
+    let pieces = in_pieces(&packet, 1500);
+    let mut sent = lab.head_plain(&pieces[0]);
+    // Two sources with 40 packets each, of which only the last piece is missing: more bytes than there may be.
+    for (source, id) in
+        ["172.16.1.20", "172.16.1.21"].into_iter().flat_map(|source| (0..40_u16).map(move |id| (source, id)))
+    {
+        let long = in_pieces(&udp((source, 1), (BRANCH_HOST, 2), &pattern(65_000)), 9000);
+        for piece in &long[..long.len() - 1] {
+            lab.head_plain(&changed(piece.clone(), |piece| piece[4..6].copy_from_slice(&id.to_be_bytes())));
+        }
+    }
+    assert!(lab.head.counters().drops(Reason::FragmentLimit) > 10);
+    sent.extend(pieces[1..].iter().flat_map(|piece| lab.head_plain(piece)));
+    assert_eq!(put_together(&plain(&lab.at_branch(&sent))), after_hops(packet, 2));
 }
