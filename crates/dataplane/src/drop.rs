@@ -40,6 +40,7 @@ reasons! {
     DefaultAccessRule "default_access_rule" "The route back to the source does not lead to the interface the packet came in by."
     NoConnection "no_connection" "The packet belongs to no connection and cannot open one."
     UnrelatedIcmpError "unrelated_icmp_error" "The ICMP error is about no connection that passes here."
+    Redirect "redirect" "An ICMP redirect is advice for the link it was sent on, and is never forwarded."
     NoRoute "no_route" "No route leads to the destination."
     RuleDrop "rule_drop" "A rule says to drop it."
     RuleReject "rule_reject" "A rule says to reject it."

@@ -190,7 +190,7 @@ impl Flows {
         let tracking = match &seen.transport {
             Transport::Tcp(syn) => Tracking::Tcp(Tcp::opened(syn)),
             Transport::Udp(_) => Tracking::Udp,
-            Transport::Icmp(_) if key.ports != (0, 0) || is_echo(seen) => Tracking::Ping,
+            Transport::Icmp(_) if key.message.is_none() => Tracking::Ping,
             Transport::Icmp(_) | Transport::Other => Tracking::Other,
         };
         let end = |side| End { side, sa: None, packets: 0, bytes: 0 };
@@ -283,10 +283,6 @@ impl Flows {
     }
 }
 
-fn is_echo(seen: &Seen) -> bool {
-    matches!(seen.class(), Some(wire::icmp::Class::Request(_) | wire::icmp::Class::Reply(_)))
-}
-
 /// Flows are looked at on whole seconds, so that many that end together cost one wake-up.
 fn look_at(expires: Instant) -> Instant {
     Instant::from_micros(expires.as_micros().saturating_add(999_999) / 1_000_000 * 1_000_000)
@@ -367,6 +363,9 @@ impl Flow {
                 let kind = if self.key.protocol == ip::ICMP { 8 } else { 128 };
                 let class = wire::icmp::Class::Request(source);
                 Transport::Icmp(wire::icmp::Header { kind, code: 0, class })
+            }
+            ip::ICMP | ip::ICMPV6 if let Some((kind, code)) = self.key.message => {
+                Transport::Icmp(wire::icmp::Header { kind, code, class: wire::icmp::Class::Other })
             }
             _ => Transport::Other,
         };

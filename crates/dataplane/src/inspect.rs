@@ -35,19 +35,16 @@ impl Seen {
         Some(Self { ip, transport })
     }
 
-    /// The connection it belongs to, seen from its sender. An echo has its identifier as the port of whoever asks.
+    /// The connection it belongs to, seen from its sender. An echo has its identifier as the port of whoever asks; every
+    /// other message of ICMP is a connection per type and code, so that none passes by what was allowed for another.
     pub(crate) fn key(&self) -> Key {
-        let ports = match &self.transport {
-            Transport::Tcp(tcp) => (tcp.source, tcp.destination),
-            Transport::Udp(udp) => (udp.source, udp.destination),
-            Transport::Icmp(icmp) => match icmp.class {
-                Class::Request(id) => (id, 0),
-                Class::Reply(id) => (0, id),
-                Class::Error | Class::Other => (0, 0),
-            },
-            Transport::Other => (0, 0),
+        let (ports, message) = match &self.transport {
+            Transport::Tcp(tcp) => ((tcp.source, tcp.destination), None),
+            Transport::Udp(udp) => ((udp.source, udp.destination), None),
+            Transport::Icmp(icmp) => icmp_key(icmp),
+            Transport::Other => ((0, 0), None),
         };
-        Key { source: self.ip.source, destination: self.ip.destination, protocol: self.ip.protocol, ports }
+        Key { source: self.ip.source, destination: self.ip.destination, protocol: self.ip.protocol, ports, message }
     }
 
     /// Ports as selectors have them, of source and destination: for ICMP type and code (RFC 7296 section 3.13.1).
@@ -79,6 +76,16 @@ pub(crate) struct Key {
     pub(crate) destination: IpAddr,
     pub(crate) protocol: u8,
     pub(crate) ports: (u16, u16),
+    /// Type and code of a message of ICMP that is no echo.
+    pub(crate) message: Option<(u8, u8)>,
+}
+
+fn icmp_key(icmp: &icmp::Header) -> ((u16, u16), Option<(u8, u8)>) {
+    match icmp.class {
+        Class::Request(id) => ((id, 0), None),
+        Class::Reply(id) => ((0, id), None),
+        Class::Error | Class::Redirect | Class::Other => ((0, 0), Some((icmp.kind, icmp.code))),
+    }
 }
 
 impl Key {
@@ -89,6 +96,7 @@ impl Key {
             destination: self.source,
             protocol: self.protocol,
             ports: (self.ports.1, self.ports.0),
+            message: self.message,
         }
     }
 
@@ -115,18 +123,19 @@ impl Key {
             _ => return None,
         };
         let transport = quoted.get(payload..)?;
-        let ports = match protocol {
-            ip::TCP | ip::UDP => (wire::octets::u16(transport, 0)?, wire::octets::u16(transport, 2)?),
-            ip::ICMP | ip::ICMPV6 => match icmp::Header::parse(transport, protocol == ip::ICMPV6)?.class {
-                Class::Request(id) => (id, 0),
-                Class::Reply(id) => (0, id),
-                // RFC 1122 section 3.2.2: no error is sent about an error.
-                Class::Error => return None,
-                Class::Other => (0, 0),
-            },
-            _ => (0, 0),
+        let (ports, message) = match protocol {
+            ip::TCP | ip::UDP => ((wire::octets::u16(transport, 0)?, wire::octets::u16(transport, 2)?), None),
+            ip::ICMP | ip::ICMPV6 => {
+                let icmp = icmp::Header::parse(transport, protocol == ip::ICMPV6)?;
+                // RFC 1122 section 3.2.2: no error is sent about an error, and a redirect counts as one.
+                if matches!(icmp.class, Class::Error | Class::Redirect) {
+                    return None;
+                }
+                icmp_key(&icmp)
+            }
+            _ => ((0, 0), None),
         };
-        Some(Self { source, destination, protocol, ports })
+        Some(Self { source, destination, protocol, ports, message })
     }
 }
 
@@ -151,6 +160,9 @@ impl Hash for Key {
         wire::octets::put_u16(&mut bytes, 16, self.ports.0);
         wire::octets::put_u16(&mut bytes, 18, self.ports.1);
         wire::octets::put(&mut bytes, 20, [self.protocol]);
+        if let Some((kind, code)) = self.message {
+            wire::octets::put(&mut bytes, 21, [1, kind, code]);
+        }
         let len = if self.source.is_ipv4() { 24 } else { 40 };
         state.write(bytes.get(..len).unwrap_or_default());
     }

@@ -161,6 +161,9 @@ impl Dataplane {
             let to = self.towards(seen).ok_or(Reason::NoRoute)?;
             return Ok(Hop { from: self.side(CORE), to, flow: None });
         }
+        if seen.class() == Some(Class::Redirect) {
+            return Err(Reason::Redirect.into());
+        }
         if seen.is_icmp_error() {
             return self.related(work, seen);
         }

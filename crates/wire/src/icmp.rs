@@ -28,6 +28,8 @@ pub enum Class {
     Reply(u16),
     /// An error about the packet quoted behind the header.
     Error,
+    /// Advice to use another router, for hosts on the link it was sent on (RFC 792, RFC 4861 section 4.5).
+    Redirect,
     /// Anything else.
     Other,
 }
@@ -42,6 +44,7 @@ impl Header {
             (false, 8) | (true, 128) => Class::Request(id),
             (false, 0) | (true, 129) => Class::Reply(id),
             (false, 3 | 11 | 12) | (true, 1..=4) => Class::Error,
+            (false, 5) | (true, 137) => Class::Redirect,
             _ => Class::Other,
         };
         Some(Self { kind, code, class })

@@ -329,3 +329,61 @@ fn errors_are_bounded_per_second() {
     lab.now = at(2);
     assert_eq!(plain(&lab.head_plain(&last)).len(), 1);
 }
+
+/// An ICMP message of eight bytes with an identifier of 0.
+fn message(kind: u8, from: &str, to: &str) -> Vec<u8> {
+    let v6 = ip(from).is_ipv6();
+    let mut bytes = [kind, 0, 0, 0, 0, 0, 0, 1];
+    let protocol = if v6 { ip::ICMPV6 } else { ip::ICMP };
+    let sum = wire::checksum::Sum::new();
+    let sum = if v6 { sum.with_pseudo_header(ip(from), ip(to), protocol, 8) } else { sum };
+    let sum = sum.with(&bytes).checksum();
+    bytes[2..4].copy_from_slice(&sum.to_be_bytes());
+    icmp::ip_packet(ip(from), ip(to), protocol, &bytes).unwrap()
+}
+
+#[test]
+fn a_redirect_goes_nowhere_whatever_the_rules_say() {
+    let mut lab = Lab::up(GCM);
+    for (kind, from, to) in
+        [(5, HEAD_HOST, BRANCH_HOST), (137, HEAD_HOST_V6, BRANCH_HOST_V6), (5, HEAD_HOST, HEAD.own[0])]
+    {
+        one(&mut lab, &message(kind, from, to), Reason::Redirect, &[]);
+    }
+}
+
+#[test]
+fn an_echo_allows_no_other_message_of_icmp() {
+    for (echo, others, from, to) in
+        [(8, [13, 15, 17, 9, 40], HEAD_HOST, BRANCH_HOST), (128, [0, 139, 144, 200, 130], HEAD_HOST_V6, BRANCH_HOST_V6)]
+    {
+        let mut lab = Lab::up(GCM);
+        let mut only_echo = policy(&HEAD);
+        let protocol = if echo == 8 { 1 } else { 58 };
+        only_echo.rules = vec![Rule {
+            services: vec![Service::Icmp { protocol, types: vec![echo] }],
+            ..rule("echo", &[LAN], &[TUNNEL], RuleAction::Allow)
+        }];
+        lab.head.control(lab.now, Control::Replace(Arc::new(only_echo)), &mut Vec::new()).unwrap();
+        assert_eq!(sealed(&lab.head_plain(&message(echo, from, to))), 1);
+        for other in others {
+            assert_eq!(sealed(&lab.head_plain(&message(other, from, to))), 0, "{other}");
+        }
+    }
+}
+
+#[test]
+fn a_message_of_icmp_allows_no_echo_and_is_judged_by_a_new_policy() {
+    let mut lab = Lab::up(GCM);
+    let mut timestamps = policy(&HEAD);
+    timestamps.rules = vec![Rule {
+        services: vec![Service::Icmp { protocol: 1, types: vec![13] }],
+        ..rule("timestamps", &[LAN], &[TUNNEL], RuleAction::Allow)
+    }];
+    let timestamps = Arc::new(timestamps);
+    lab.head.control(lab.now, Control::Replace(timestamps.clone()), &mut Vec::new()).unwrap();
+    assert_eq!(sealed(&lab.head_plain(&message(13, HEAD_HOST, BRANCH_HOST))), 1);
+    assert_eq!(sealed(&lab.head_plain(&message(8, HEAD_HOST, BRANCH_HOST))), 0);
+    lab.head.control(lab.now, Control::Replace(timestamps), &mut Vec::new()).unwrap();
+    assert_eq!(lab.head.connections(lab.now).count(), 1, "the rule still allows it");
+}
