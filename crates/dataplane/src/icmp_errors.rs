@@ -10,23 +10,41 @@ use crate::inspect::{Seen, Transport};
 use crate::path::{Source, Work};
 use crate::{CORE, Dataplane};
 
-/// Errors and resets in a second (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 f: such answers are rate limited).
+/// Resets, and errors about anything but size, in a second (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 f: such answers are rate limited).
 pub const ANSWERS_PER_SECOND: u32 = 200;
+
+/// Errors about the size of packets in a second. They have a bound of their own: connections hang whose senders are not
+/// told, and anybody can provoke the others.
+pub const SIZES_PER_SECOND: u32 = 200;
 
 /// How many have been sent in this second.
 #[derive(Debug, Default)]
 pub(crate) struct AnswerLimit {
     second: u64,
-    sent: u32,
+    sizes: u32,
+    others: u32,
 }
 
 impl AnswerLimit {
     fn may_answer(&mut self, now: Instant) -> bool {
-        if now.as_secs() != self.second {
-            *self = Self { second: now.as_secs(), sent: 0 };
+        self.begin(now);
+        self.others = self.others.saturating_add(1);
+        self.others <= ANSWERS_PER_SECOND
+    }
+
+    fn may_tell(&mut self, now: Instant, problem: Problem) -> bool {
+        if !matches!(problem, Problem::TooBig(_)) {
+            return self.may_answer(now);
         }
-        self.sent = self.sent.saturating_add(1);
-        self.sent <= ANSWERS_PER_SECOND
+        self.begin(now);
+        self.sizes = self.sizes.saturating_add(1);
+        self.sizes <= SIZES_PER_SECOND
+    }
+
+    fn begin(&mut self, now: Instant) {
+        if now.as_secs() != self.second {
+            *self = Self { second: now.as_secs(), sizes: 0, others: 0 };
+        }
     }
 }
 
@@ -34,7 +52,7 @@ impl Dataplane {
     /// Sends the ICMP error about a packet to its sender.
     pub(crate) fn tell_sender(&mut self, now: Instant, problem: Problem, work: &Work) {
         let Some(seen) = answerable(work) else { return };
-        if seen.is_icmp_error() || !self.answers.may_answer(now) {
+        if seen.is_icmp_error() || !self.answers.may_tell(now, problem) {
             return;
         }
         let Some(source) = self.address_towards(&seen.ip, work.source) else { return };

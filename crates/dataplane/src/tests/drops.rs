@@ -330,6 +330,21 @@ fn errors_are_bounded_per_second() {
     assert_eq!(plain(&lab.head_plain(&last)).len(), 1);
 }
 
+#[test]
+fn a_flood_of_other_errors_does_not_silence_the_size_of_packets() {
+    let mut lab = Lab::up(GCM);
+    let last = changed(ping(HEAD_HOST, BRANCH_HOST, 8), |packet| packet[8] = 1);
+    let refused = tcp((HEAD_HOST, 1000), (BRANCH_HOST, 98), tcp::SYN, 1, 0);
+    for _ in 0..300 {
+        lab.head_plain(&last);
+        lab.head_plain(&refused);
+    }
+    let too_big = changed(udp((HEAD_HOST, 1), (BRANCH_HOST, 2), &pattern(1450)), |packet| packet[6] = 0x40);
+    let told: usize = (0..300).map(|_| plain(&lab.head_plain(&too_big)).len()).sum();
+    assert_eq!(told, 200, "it has a bound of its own");
+    assert_eq!(plain(&lab.head_plain(&last)).len(), 0);
+}
+
 /// An ICMP message of eight bytes with an identifier of 0.
 fn message(kind: u8, from: &str, to: &str) -> Vec<u8> {
     let v6 = ip(from).is_ipv6();
