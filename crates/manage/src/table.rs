@@ -27,6 +27,11 @@ impl Table {
 
     /// Header, a line of dashes, and at most `limit` rows; says how many are left out.
     pub(crate) fn print(&self, limit: usize, out: &mut String) {
+        self.print_of(self.rows.len(), limit, out);
+    }
+
+    /// The same for a table of `total` rows of which only the first `limit` need have been built.
+    pub(crate) fn print_of(&self, total: usize, limit: usize, out: &mut String) {
         let widths: Vec<usize> = (0..self.header.len())
             .map(|column| {
                 let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
@@ -47,8 +52,9 @@ impl Table {
         for row in self.rows.iter().take(limit) {
             line(out, &mut row.iter().map(String::as_str));
         }
-        if self.rows.len() > limit {
-            let _ = writeln!(out, "({} more; -num=all shows them)", self.rows.len() - limit);
+        let more = total.saturating_sub(limit);
+        if more > 0 {
+            let _ = writeln!(out, "({more} more; -num=all shows them)");
         }
     }
 }
@@ -73,5 +79,14 @@ mod tests {
              a_rather_long_name     100\n\
              (1 more; -num=all shows them)\n"
         );
+    }
+
+    #[test]
+    fn rows_that_were_never_built_are_counted() {
+        let mut table = Table::new(&["A"]);
+        table.row(["1".into()]);
+        let mut out = String::new();
+        table.print_of(100_000, 1, &mut out);
+        assert_eq!(out, "A\n-\n1\n(99999 more; -num=all shows them)\n");
     }
 }

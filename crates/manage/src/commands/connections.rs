@@ -20,8 +20,11 @@ pub(super) fn run(now: Now, gateway: &mut engine::Gateway, arguments: &Arguments
         let count = gateway.close_connections(|connection| filter.fits(connection));
         return Outcome::ok(format!("{count} connections closed.\n"));
     }
-    let mut connections: Vec<ConnectionStatus> = gateway.data().connections(now.mono).collect();
-    connections.retain(|connection| filter.fits(connection));
+    // Of a large table only what is printed is built; the others are counted.
+    let limit = arguments.limit();
+    let mut fitting = gateway.data().connections(now.mono).filter(|connection| filter.fits(connection));
+    let connections: Vec<ConnectionStatus> = fitting.by_ref().take(limit).collect();
+    let total = connections.len().saturating_add(fitting.count());
     let mut text = String::new();
     if arguments.has("verbose") {
         let mut table = Table::new(&[
@@ -48,7 +51,7 @@ pub(super) fn run(now: Now, gateway: &mut engine::Gateway, arguments: &Arguments
                 c.destination.bytes.to_string(),
             ]);
         }
-        table.print(arguments.limit(), &mut text);
+        table.print_of(total, limit, &mut text);
     } else {
         let mut table = Table::new(&["State", "Proto", "Source", "Destination", ">Tmout"]);
         for c in &connections {
@@ -60,7 +63,7 @@ pub(super) fn run(now: Now, gateway: &mut engine::Gateway, arguments: &Arguments
                 c.timeout.as_secs().to_string(),
             ]);
         }
-        table.print(arguments.limit(), &mut text);
+        table.print_of(total, limit, &mut text);
     }
     Outcome::ok(text)
 }
