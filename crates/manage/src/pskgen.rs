@@ -5,6 +5,7 @@ use std::fmt::Write;
 use base::Random;
 use schema::lex::{Command, quote};
 use schema::{Context, Workspace};
+use zeroize::Zeroizing;
 
 use crate::commands::Outcome;
 
@@ -21,16 +22,18 @@ pub(crate) fn run(workspace: &mut Workspace, random: &mut Random, command: &Comm
         Err(text) => return Outcome::failed(text),
     };
     let key = random.secret(size / 8);
-    let mut digits = String::with_capacity(size / 4);
+    let mut digits = Zeroizing::new(String::with_capacity(size / 4));
     for byte in key.expose() {
         let _ = write!(digits, "{byte:02x}");
     }
     let exists = workspace.candidate.objects().any(|object| object.info.name == "PSK" && object.is_called(name));
     let verb = if exists { "set" } else { "add" };
-    let mut line = format!("{verb} PSK {} Type=HEX PSKAscii=\"\" PSKHex={digits}", quote(name));
-    if let Some(comments) = comments {
-        let _ = write!(line, " Comments={}", quote(comments));
-    }
+    let comments = comments.map(|comments| format!(" Comments={}", quote(comments))).unwrap_or_default();
+    let line = Zeroizing::new(format!(
+        "{verb} PSK {} Type=HEX PSKAscii=\"\" PSKHex={}{comments}",
+        quote(name),
+        digits.as_str()
+    ));
     let Some(reply) = schema::execute(workspace, &mut Context::default(), &Command::parse(&line)) else {
         return Outcome::failed("The key could not be added.\n");
     };
@@ -38,8 +41,10 @@ pub(crate) fn run(workspace: &mut Workspace, random: &mut Random, command: &Comm
         let problems: String = reply.problems.iter().map(|problem| format!("{problem}\n")).collect();
         return Outcome::failed(problems);
     }
-    let mut text =
-        format!("PSK {name}: {size} random bits. Give the peer the same key; it is not shown again:\n{digits}\n");
+    let mut text = format!(
+        "PSK {name}: {size} random bits. Give the peer the same key; it is not shown again:\n{}\n",
+        digits.as_str()
+    );
     if exists {
         let _ = writeln!(
             text,

@@ -1,6 +1,8 @@
 //! From text to commands: tokens, quotes, escapes, comments, prompts that were pasted along, and lines that belong
 //! together. This is the only place that knows how a command is spelled.
 
+use std::fmt;
+
 use crate::{Position, Problem};
 
 /// Characters of one command beyond which it is refused.
@@ -17,8 +19,8 @@ pub struct Token {
     pub value_position: Position,
 }
 
-/// What a piece of a command is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a piece of a command is. Values may be keys: `Debug` leaves them out.
+#[derive(Clone, PartialEq, Eq)]
 pub enum TokenKind {
     /// A word: command, type or name.
     Word(String),
@@ -26,6 +28,16 @@ pub enum TokenKind {
     Assignment(String, String),
     /// `-option` or `-option=value`, without the dash.
     Option(String, Option<String>),
+}
+
+impl fmt::Debug for TokenKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Word(word) => f.debug_tuple("Word").field(word).finish(),
+            Self::Assignment(name, _) => f.debug_tuple("Assignment").field(name).finish_non_exhaustive(),
+            Self::Option(name, _) => f.debug_tuple("Option").field(name).finish_non_exhaustive(),
+        }
+    }
 }
 
 /// One command, possibly from several lines.
