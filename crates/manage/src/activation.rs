@@ -27,6 +27,8 @@ struct Storing {
     ticket: u64,
     client: ClientId,
     bytes: usize,
+    /// When it counts as failed: a disk that hangs must not keep a wrong configuration in use.
+    until: Instant,
 }
 
 impl Activation {
@@ -34,9 +36,10 @@ impl Activation {
         Self { confirmed, until: None, storing: None, last_ticket: 0 }
     }
 
-    /// When the configuration in use goes back. Not while it is being stored: the store's answer decides then.
+    /// When the configuration in use goes back. While it is being stored, the store's answer decides, if it comes in
+    /// time.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.until.filter(|_| self.storing.is_none())
+        self.storing.as_ref().map(|storing| storing.until).or(self.until)
     }
 }
 
@@ -71,7 +74,7 @@ impl Device {
     }
 
     /// `commit`: answers when the store has answered.
-    pub(crate) fn commit(&mut self, client: ClientId, out: &mut Vec<Action>) -> Result<Outcome, Running> {
+    pub(crate) fn commit(&mut self, now: Now, client: ClientId, out: &mut Vec<Action>) -> Result<Outcome, Running> {
         if self.activation.storing.is_some() {
             return Ok(Outcome::failed("Another commit is being stored; try again in a moment.\n"));
         }
@@ -84,11 +87,19 @@ impl Device {
             return Ok(Outcome::failed(text));
         }
         let text = schema::text(self.workspace.active());
+        let bytes = text.len();
+        let until = now.mono + self.gateway.snapshot().settings.validation_timeout;
+        let ticket = self.order(text, out);
+        self.activation.storing = Some(Storing { ticket, client, bytes, until });
+        Err(Running::Commit)
+    }
+
+    /// Orders a configuration to be stored.
+    fn order(&mut self, text: String, out: &mut Vec<Action>) -> u64 {
         self.activation.last_ticket += 1;
         let ticket = self.activation.last_ticket;
-        self.activation.storing = Some(Storing { ticket, client, bytes: text.len() });
         out.push(Action::Store { ticket, text });
-        Err(Running::Commit)
+        ticket
     }
 
     /// The store's answer.
@@ -139,6 +150,13 @@ impl Device {
 
     /// Goes back when nobody confirmed in time.
     pub(crate) fn expire_activation(&mut self, now: Now, out: &mut Vec<Action>) {
+        let late = self.activation.storing.as_ref().filter(|storing| storing.until <= now.mono);
+        if let Some(ticket) = late.map(|storing| storing.ticket) {
+            // The order may still be carried out; whatever comes of it, this one behind it is what stays.
+            let confirmed = schema::text(self.workspace.committed());
+            self.order(confirmed, out);
+            self.stored(now, ticket, Err("the disk has not answered in time".to_owned()), out);
+        }
         if self.activation.deadline().is_some_and(|until| until <= now.mono) {
             self.revert(now, "not confirmed in time", out);
             self.announce(
@@ -246,6 +264,24 @@ mod tests {
         assert!(console.logged("configuration_not_stored"));
         console.pass(30);
         assert!(console.logged("reject_configuration"));
+    }
+
+    #[test]
+    fn a_commit_whose_store_never_answers_fails_and_the_configuration_goes_back() {
+        let mut console = Console::head_office();
+        console.store_hangs();
+        console.ok(CHANGE);
+        console.ok("activate");
+        console.pass(20);
+        let text = console.fails("commit");
+        assert!(text.contains("could not be stored: the disk has not answered in time"), "{text}");
+        assert!(console.logged("configuration_not_stored") && console.logged("reject_configuration"));
+        let orders = console.orders();
+        assert!(orders[0].contains("server") && !orders[1].contains("server"), "{orders:?}");
+        // The late answer confirms nothing.
+        console.store_answers(1);
+        assert!(!console.logged("configuration_committed"));
+        assert!(console.fails("commit").contains("not active yet"));
     }
 
     #[test]

@@ -1,16 +1,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use base::{Buffer, Instant, Now, Random};
+use base::{Buffer, Duration, Instant, Now, Random};
 use engine::{Gateway, PingId};
 use objects::HostInterface;
 use schema::complete::{Argument, CommandInfo};
-use schema::lex::Command;
+use schema::lex::{COMMAND_LENGTH_MAX, Command};
 use schema::{Problem, Workspace};
 
 use crate::activation::Activation;
 use crate::commands::{self, OPERATIONS, Outcome, Ran, show_ping};
-use crate::session::{QUEUE_MAX, Running, Session};
+use crate::session::{QUEUE_MAX, Running, Session, TURN_COMMANDS, TURN_TEXT};
 use crate::{Action, ClientId, Done, Input, pskgen};
 
 /// The device's name, as prompts show it.
@@ -75,6 +75,10 @@ pub struct Device {
     pub(crate) interfaces: Vec<HostInterface>,
     pub(crate) activation: Activation,
     pub(crate) sessions: BTreeMap<ClientId, Session>,
+    /// When the next session's queue goes on, where one waits for its turn.
+    turn: Option<Instant>,
+    /// Whose queue had the last turn.
+    last_turn: ClientId,
     random: Random,
     actions: Vec<engine::Action>,
 }
@@ -99,6 +103,8 @@ impl Device {
             interfaces,
             activation: Activation::new(snapshot),
             sessions: BTreeMap::new(),
+            turn: None,
+            last_turn: ClientId(0),
             random,
             actions: Vec::new(),
         };
@@ -108,12 +114,20 @@ impl Device {
     /// Takes one input and appends what it wants done to `out`.
     pub fn step(&mut self, now: Now, input: Input, out: &mut Vec<Action>) {
         match input {
-            Input::Gateway(input) => self.gateway.step(now, input, &mut self.actions),
+            Input::Gateway(input) => {
+                let deadline = matches!(input, engine::Input::Deadline);
+                self.gateway.step(now, input, &mut self.actions);
+                if deadline {
+                    self.take_turn(now, out);
+                }
+            }
             Input::Line { client, line } => self.line(now, client, &line, out),
             Input::Complete { client, line, cursor } => self.complete(client, &line, cursor, out),
-            Input::Interrupt(client) => self.interrupt(client),
+            Input::Interrupt(client) => self.interrupt(now, client, out),
+            Input::Full(client) => self.set_full(client, true),
+            Input::Room(client) => self.set_full(client, false),
             Input::Closed(client) => {
-                self.interrupt(client);
+                self.stop(client);
                 self.sessions.remove(&client);
             }
             Input::Stored { ticket, result } => self.stored(now, ticket, result, out),
@@ -121,13 +135,17 @@ impl Device {
         }
         self.expire_activation(now, out);
         self.tell_pings(now, out);
+        // The least time that is later than now: a deadline that has passed is never asked for.
+        let waits = self.sessions.values().any(Session::wants_turn);
+        self.turn = waits.then(|| now.mono + Duration::from_micros(1));
         self.flush(out);
     }
 
     /// When the device wants its next [`engine::Input::Deadline`], and what for.
     pub fn next_deadline(&self) -> Option<(Instant, &'static str)> {
         let activation = self.activation.deadline().map(|at| (at, "configuration not confirmed"));
-        [self.gateway.next_deadline(), activation].into_iter().flatten().min()
+        let turn = self.turn.map(|at| (at, "commands wait for their turn"));
+        [self.gateway.next_deadline(), activation, turn].into_iter().flatten().min()
     }
 
     /// The gateway, to look at.
@@ -205,10 +223,44 @@ impl Device {
         }
     }
 
-    /// Runs what a session's queue holds until a command goes on or nothing is left, and then tells that it is done.
+    /// Gives the queue of one session its turn: the one that has waited longest.
+    fn take_turn(&mut self, now: Now, out: &mut Vec<Action>) {
+        let wants = |(_, session): &(&ClientId, &mut Session)| session.wants_turn();
+        let last = self.last_turn;
+        let (mut earlier, mut later): (Vec<_>, Vec<_>) =
+            self.sessions.iter_mut().filter(wants).partition(|(client, _)| **client <= last);
+        let Some((client, session)) = later.first_mut().or(earlier.first_mut()) else { return };
+        let client = **client;
+        session.running = None;
+        self.last_turn = client;
+        self.pump(now, client, out);
+    }
+
+    fn set_full(&mut self, client: ClientId, full: bool) {
+        if let Some(session) = self.sessions.get_mut(&client) {
+            session.full = full;
+        }
+    }
+
+    /// Runs what a session's queue holds until a command goes on, its turn is over, or nothing is left; in the last case
+    /// tells that it is done.
     pub(crate) fn pump(&mut self, now: Now, client: ClientId, out: &mut Vec<Action>) {
         let mut text = String::new();
-        while let Some(command) = self.sessions.get_mut(&client).and_then(|session| session.queue.pop_front()) {
+        let mut commands = 0;
+        loop {
+            let Some(session) = self.sessions.get_mut(&client) else { return };
+            if commands >= TURN_COMMANDS || text.len() >= TURN_TEXT || session.full {
+                if session.queue.is_empty() {
+                    break;
+                }
+                session.running = Some(Running::Turn);
+                if !text.is_empty() {
+                    out.push(Action::Reply { client, text, done: None });
+                }
+                return;
+            }
+            let Some(command) = session.queue.pop_front() else { break };
+            commands += 1;
             let ran = self.command(now, client, command, out);
             self.flush(out);
             let Some(session) = self.sessions.get_mut(&client) else { return };
@@ -265,7 +317,7 @@ impl Device {
                 }
                 match verb.as_str() {
                     "activate" => Ok(self.activate(now, out)),
-                    "commit" => self.commit(client, out),
+                    "commit" => self.commit(now, client, out),
                     _ => Ok(self.cancel(now, out)),
                 }
             }
@@ -315,6 +367,11 @@ impl Device {
     }
 
     fn complete(&mut self, client: ClientId, line: &str, cursor: usize, out: &mut Vec<Action>) {
+        if line.len() > COMMAND_LENGTH_MAX {
+            let hint = format!("A command has at most {COMMAND_LENGTH_MAX} characters.");
+            out.push(Action::Candidates { client, start: cursor, candidates: Vec::new(), hint: Some(hint) });
+            return;
+        }
         let context = self.sessions.get(&client).map(|session| session.context).unwrap_or_default();
         let found = schema::complete::complete(line, cursor, &self.workspace.candidate, context, &COMMANDS);
         out.push(Action::Candidates {
@@ -325,9 +382,19 @@ impl Device {
         });
     }
 
-    /// Ends what a session runs and forgets what it has queued.
-    fn interrupt(&mut self, client: ClientId) {
+    /// Ends what a session runs and forgets what it has queued; a queue that waits for its turn is done with that.
+    fn interrupt(&mut self, now: Now, client: ClientId, out: &mut Vec<Action>) {
+        self.stop(client);
+        let waiting = |session: &&mut Session| matches!(session.running, Some(Running::Turn));
+        if let Some(session) = self.sessions.get_mut(&client).filter(waiting) {
+            session.running = None;
+            self.pump(now, client, out);
+        }
+    }
+
+    fn stop(&mut self, client: ClientId) {
         let Some(session) = self.sessions.get_mut(&client) else { return };
+        session.failed |= !session.queue.is_empty();
         session.queue.clear();
         session.forget();
         if let Some(Running::Ping(id, _)) = session.running {
@@ -381,6 +448,7 @@ fn unknown_command(verb: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crate::ClientId;
     use crate::testing::Console;
 
     #[test]
@@ -518,6 +586,49 @@ mod tests {
         assert!(list.lines().any(|line| line.starts_with("* TCPSettings ")), "{list}");
         assert!(list.lines().any(|line| line.starts_with("  StateSettings ")), "{list}");
         assert!(!list.contains("Comments"), "{list}");
+    }
+
+    #[test]
+    fn a_paste_gives_way_to_others_after_every_turn_and_loses_nothing() {
+        let mut console = Console::head_office();
+        let paste = "help ping\n".repeat(200);
+        let mut turns = vec![console.begin(&paste)];
+        // Somebody else is answered between two turns, at once.
+        assert!(console.is_answered(ClientId(2), "help ping"));
+        while turns.last().unwrap().1.is_none() {
+            turns.push(console.turn());
+        }
+        let commands: Vec<usize> = turns.iter().map(|(text, _)| text.matches("Sends ICMP").count()).collect();
+        assert_eq!(commands, [64, 64, 64, 8]);
+    }
+
+    #[test]
+    fn an_operator_that_does_not_read_runs_nothing_until_it_does() {
+        let mut console = Console::head_office();
+        console.begin(&"help ping\n".repeat(100));
+        console.is_full(true);
+        assert!(!console.wants_turn());
+        assert_eq!(console.turn(), (String::new(), None));
+        console.is_full(false);
+        assert!(console.wants_turn());
+        let (text, done) = console.turn();
+        assert_eq!((text.matches("Sends ICMP").count(), done.map(|done| done.success)), (36, Some(true)));
+    }
+
+    #[test]
+    fn an_interrupt_ends_a_paste_that_waits_for_its_turn() {
+        let mut console = Console::head_office();
+        console.begin(&"help ping\n".repeat(100));
+        assert_eq!(console.interrupt().map(|done| done.success), Some(false));
+        assert!(!console.wants_turn());
+        console.ok("help ping");
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_to_be_run_is_not_completed_either() {
+        let mut console = Console::head_office();
+        assert!(console.candidates(&format!("show {}IPs", " ".repeat(70_000))).is_empty());
+        assert!(!console.candidates("show IPs").is_empty());
     }
 
     #[test]

@@ -10,6 +10,10 @@ use crate::commands::PingShown;
 
 /// Commands of one line, or of one paste, beyond which the rest is refused.
 pub(crate) const QUEUE_MAX: usize = 4096;
+/// Commands that run in one step; the rest waits until packets and other operators have had their turn.
+pub(crate) const TURN_COMMANDS: usize = 64;
+/// A turn ends after the command that brings its answers to this many bytes.
+pub(crate) const TURN_TEXT: usize = 64 * 1024;
 
 /// One operator's session.
 #[derive(Debug, Default)]
@@ -20,6 +24,8 @@ pub(crate) struct Session {
     pub(crate) queue: VecDeque<Command>,
     /// What runs and is not done.
     pub(crate) running: Option<Running>,
+    /// Its operator reads more slowly than commands answer: none begins.
+    pub(crate) full: bool,
     /// A command of the present line failed.
     pub(crate) failed: bool,
     /// The last `add` or `set`, which a line of properties alone continues.
@@ -33,6 +39,8 @@ pub(crate) enum Running {
     Ping(PingId, PingShown),
     /// A commit whose text is being stored.
     Commit,
+    /// Nothing: the queue has had its turn and goes on when everybody else has had theirs.
+    Turn,
 }
 
 #[derive(Debug)]
@@ -68,6 +76,11 @@ impl Session {
             .next()
             .is_some_and(|(verb, _)| verb.eq_ignore_ascii_case("add") || verb.eq_ignore_ascii_case("set"));
         self.last = changes.then_some(Last { command, done });
+    }
+
+    /// True when its queue waits for its turn, and would use it.
+    pub(crate) fn wants_turn(&self) -> bool {
+        matches!(self.running, Some(Running::Turn)) && !self.full
     }
 
     /// Forgets the last command: nothing continues it.

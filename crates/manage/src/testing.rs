@@ -1,10 +1,10 @@
 //! An operator at a device, for tests: what is typed, what is read, and time that passes between.
 
 use base::{Duration, Instant, Now};
-use engine::Action as Done;
+use engine::Action as Effect;
 use objects::HostInterface;
 
-use crate::{Action, ClientId, Device, Input};
+use crate::{Action, ClientId, Device, Done, Input};
 
 const ME: ClientId = ClientId(1);
 
@@ -16,6 +16,8 @@ pub(crate) struct Console {
     log: Vec<String>,
     stored: Option<String>,
     store_error: Option<String>,
+    store_hangs: bool,
+    orders: Vec<String>,
     prompt: String,
 }
 
@@ -41,6 +43,8 @@ impl Console {
             log: Vec::new(),
             stored: None,
             store_error: None,
+            store_hangs: false,
+            orders: Vec::new(),
             prompt: String::new(),
         };
         console.step(Input::Gateway(engine::Input::Deadline));
@@ -52,6 +56,10 @@ impl Console {
     pub(crate) fn say(&mut self, line: &str) -> (String, bool) {
         self.heard.clear();
         let mut ended = self.step(Input::Line { client: ME, line: line.to_owned() });
+        while ended.is_none() && self.wants_turn() {
+            self.now.mono += Duration::from_micros(1);
+            ended = self.step(Input::Gateway(engine::Input::Deadline));
+        }
         for _ in 0..60 {
             if ended.is_none() {
                 ended = self.step_after(1);
@@ -72,6 +80,40 @@ impl Console {
         let (text, success) = self.say(line);
         assert!(!success, "'{line}' should have failed: {text}");
         text
+    }
+
+    /// Types a line and reads what its first step prints.
+    pub(crate) fn begin(&mut self, line: &str) -> (String, Option<Done>) {
+        self.heard.clear();
+        let done = self.step(Input::Line { client: ME, line: line.to_owned() });
+        (std::mem::take(&mut self.heard), done)
+    }
+
+    /// True when a queue of commands asks to go on at once.
+    pub(crate) fn wants_turn(&self) -> bool {
+        self.device.next_deadline().is_some_and(|(at, _)| at.since(self.now.mono) <= Duration::from_micros(1))
+    }
+
+    /// The least time passes.
+    pub(crate) fn turn(&mut self) -> (String, Option<Done>) {
+        self.now.mono += Duration::from_micros(1);
+        let done = self.step(Input::Gateway(engine::Input::Deadline));
+        (std::mem::take(&mut self.heard), done)
+    }
+
+    pub(crate) fn is_full(&mut self, full: bool) {
+        self.step(if full { Input::Full(ME) } else { Input::Room(ME) });
+    }
+
+    pub(crate) fn interrupt(&mut self) -> Option<Done> {
+        self.step(Input::Interrupt(ME))
+    }
+
+    /// True when another operator's line is answered in the step that it comes in.
+    pub(crate) fn is_answered(&mut self, client: ClientId, line: &str) -> bool {
+        let mut out = Vec::new();
+        self.device.step(self.now, Input::Line { client, line: line.to_owned() }, &mut out);
+        out.iter().any(|action| matches!(action, Action::Reply { client: to, done: Some(_), .. } if *to == client))
     }
 
     /// Lets time pass.
@@ -96,6 +138,19 @@ impl Console {
 
     pub(crate) fn store_fails(&mut self, reason: &str) {
         self.store_error = Some(reason.to_owned());
+    }
+
+    pub(crate) fn store_hangs(&mut self) {
+        self.store_hangs = true;
+    }
+
+    /// What a store that hangs was to store.
+    pub(crate) fn orders(&self) -> &[String] {
+        &self.orders
+    }
+
+    pub(crate) fn store_answers(&mut self, ticket: u64) {
+        self.step(Input::Stored { ticket, result: Ok(()) });
     }
 
     pub(crate) fn prompt(&self) -> &str {
@@ -129,12 +184,12 @@ impl Console {
         found.unwrap_or_default()
     }
 
-    fn step_after(&mut self, seconds: u64) -> Option<crate::Done> {
+    fn step_after(&mut self, seconds: u64) -> Option<Done> {
         self.now.mono += Duration::from_secs(seconds);
         self.step(Input::Gateway(engine::Input::Deadline))
     }
 
-    fn step(&mut self, input: Input) -> Option<crate::Done> {
+    fn step(&mut self, input: Input) -> Option<Done> {
         let mut out = Vec::new();
         self.device.step(self.now, input, &mut out);
         assert!(self.device.next_deadline().is_none_or(|(at, _)| at >= Instant::ZERO));
@@ -145,12 +200,13 @@ impl Console {
                     self.heard.push_str(&text);
                     ended = ended.or(done);
                 }
+                Action::Store { text, .. } if self.store_hangs => self.orders.push(text),
                 Action::Store { ticket, text } => {
                     let result = self.store_error.clone().map_or(Ok(()), Err);
                     self.stored = result.is_ok().then_some(text);
                     ended = ended.or(self.step(Input::Stored { ticket, result }));
                 }
-                Action::Gateway(Done::Log(record)) => self.log.push(record.to_string()),
+                Action::Gateway(Effect::Log(record)) => self.log.push(record.to_string()),
                 Action::Gateway(_) | Action::Candidates { .. } => {}
             }
         }
