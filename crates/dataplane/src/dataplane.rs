@@ -237,6 +237,8 @@ impl Dataplane {
         }
         self.waiting.forget_asking();
         self.judge_flows_again(now, out);
+        self.judge_waiting_again(now, out);
+        self.run_queue(now, out);
     }
 
     /// Ends the connections that the new policy would not allow, or would send by another way.

@@ -190,6 +190,29 @@ impl Dataplane {
         self.open_flow(now, work, seen, out)
     }
 
+    /// Finds out where a packet goes that was let in under an earlier policy and has waited since. Its connection, if it is
+    /// still there, has been judged, and has counted it already.
+    pub(crate) fn decide_again(
+        &mut self,
+        now: Instant,
+        work: &Work,
+        seen: &Seen,
+        out: &mut Vec<Output>,
+    ) -> Result<(Side, Option<(u32, Way)>), Denial> {
+        let hop = if seen.is_icmp_error() {
+            self.related(work, seen)?
+        } else if let Some((slot, way)) = self.flows.find(&seen.key())
+            && let Some(flow) = self.flows.get(slot)
+            && comes_from(work.source, flow.ends(way).0.side)
+        {
+            let (from, to) = flow.ends(way);
+            Hop { from: from.side, to: to.side, flow: Some((slot, way)) }
+        } else {
+            self.open_flow(now, work, seen, out)?
+        };
+        Ok((hop.to, hop.flow))
+    }
+
     /// A packet of no connection: may it open one?
     fn open_flow(&mut self, now: Instant, work: &Work, seen: &Seen, out: &mut Vec<Output>) -> Result<Hop, Denial> {
         let from = self.arrival(work.source, seen)?;

@@ -69,7 +69,7 @@ pub struct SaParameters<'a> {
 /// What the packet path is told.
 #[derive(Debug)]
 pub enum Control<'a> {
-    /// A new policy. Flows that it still allows go on; the others end.
+    /// A new policy. Flows that it still allows go on; the others end. So do packets that wait for a tunnel.
     Replace(Arc<Policy>),
     /// Start using a pair of SAs; packets waiting for the tunnel that fit its selectors go out.
     Install(SaParameters<'a>),

@@ -11,7 +11,7 @@ use crate::path::Work;
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub(crate) work: Work,
-    until: Instant,
+    pub(crate) until: Instant,
 }
 
 /// The queues of all tunnels.

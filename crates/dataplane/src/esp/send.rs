@@ -4,7 +4,7 @@ use base::{Buffer, Event, Instant};
 
 use super::sa::Limit;
 use crate::events::SequenceNumberOverflow;
-use crate::flows::{CachedSa, Way};
+use crate::flows::{CachedSa, Place, Way};
 use crate::inspect::Seen;
 use crate::path::{Denial, Source, Work};
 use crate::{Dataplane, Exception, InterfaceId, Output, Reason, TunnelPath, fragments};
@@ -48,6 +48,19 @@ impl Dataplane {
     }
 
     fn wait_for(&mut self, now: Instant, work: Work, seen: &Seen, tunnel: InterfaceId, out: &mut Vec<Output>) {
+        let until = now + self.policy.settings.waiting_time;
+        self.wait_until(now, until, work, seen, tunnel, out);
+    }
+
+    fn wait_until(
+        &mut self,
+        now: Instant,
+        until: Instant,
+        work: Work,
+        seen: &Seen,
+        tunnel: InterfaceId,
+        out: &mut Vec<Output>,
+    ) {
         let pair = self.tunnel(tunnel).and_then(|path| networks_of(path, seen));
         let Some(pair) = pair else {
             return self.deny(now, work, Denial::of(Reason::OutsideTunnel), out);
@@ -56,7 +69,7 @@ impl Dataplane {
             return self.deny(now, work, Denial::of(Reason::TunnelUnavailable), out);
         }
         let key = seen.key();
-        let (until, most) = (now + self.policy.settings.waiting_time, self.policy.settings.waiting_per_tunnel_max);
+        let most = self.policy.settings.waiting_per_tunnel_max;
         if let Some(gone) = self.waiting.enter(tunnel, work, until, most) {
             self.deny(now, gone, Denial::of(Reason::WaitingFull), out);
         }
@@ -74,14 +87,39 @@ impl Dataplane {
     pub(crate) fn send_waiting(&mut self, now: Instant, tunnel: InterfaceId, out: &mut Vec<Output>) {
         let mut staying = std::collections::VecDeque::new();
         for waiting in self.waiting.take(tunnel) {
-            let seen = waiting.work.header.and_then(|header| Seen::new(waiting.work.packet.bytes(), header));
-            let Some(seen) = seen else { continue };
+            let Some(seen) = seen_of(&waiting.work) else {
+                self.deny(now, waiting.work, Denial::of(Reason::MalformedTransport), out);
+                continue;
+            };
             match self.choose(&seen, tunnel, None) {
                 Some(slot) => self.send_by(now, slot, waiting.work, &seen, out),
                 None => staying.push_back(waiting),
             }
         }
         self.waiting.put_back(tunnel, staying);
+    }
+
+    /// Asks the new policy about what waits; connections have been judged before. What may go on by the same or another
+    /// tunnel does; to leave in clear it has not been let in.
+    pub(crate) fn judge_waiting_again(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let longest = now + self.policy.settings.waiting_time;
+        for tunnel in self.waiting.tunnels() {
+            for waiting in self.waiting.take(tunnel) {
+                let (until, work) = (waiting.until.min(longest), waiting.work);
+                let Some(seen) = seen_of(&work) else {
+                    self.deny(now, work, Denial::of(Reason::MalformedTransport), out);
+                    continue;
+                };
+                match self.decide_again(now, &work, &seen, out) {
+                    Ok((to, flow)) if to.place == Place::Tunnel => match self.choose(&seen, to.interface, flow) {
+                        Some(slot) => self.send_by(now, slot, work, &seen, out),
+                        None => self.wait_until(now, until, work, &seen, to.interface, out),
+                    },
+                    Ok(_) => self.deny(now, work, Denial::of(Reason::TunnelUnavailable), out),
+                    Err(denial) => self.deny(now, work, denial, out),
+                }
+            }
+        }
     }
 
     /// Seals a packet with an SA, in pieces if it must be.
@@ -156,6 +194,10 @@ impl Dataplane {
             }
         }
     }
+}
+
+fn seen_of(work: &Work) -> Option<Seen> {
+    Seen::new(work.packet.bytes(), work.header?)
 }
 
 /// Which of the tunnel's local and remote networks a packet is between.

@@ -211,3 +211,45 @@ fn a_packet_that_claims_our_own_address_asks_the_rules() {
         assert_eq!(local(&lab.at_head(&answered)).len(), 1, "and it ends none");
     }
 }
+
+#[test]
+fn what_waits_for_a_tunnel_is_judged_again_by_a_new_policy() {
+    let mut lab = Lab::new();
+    let packet = |port: u16| udp((HEAD_HOST, 1000), (BRANCH_HOST, port), b"x");
+    for port in [53, 80, 98] {
+        lab.head_plain(&packet(port));
+    }
+    lab.head_plain(&ping(HEAD_HOST, BRANCH_HOST, 8));
+    let watch = Watch::over(&lab.head);
+    let mut narrower = policy(&HEAD);
+    narrower.rules[2].services =
+        vec![Service::Ports { protocol: 17, source: vec![0..=65_535], destination: vec![53..=53] }];
+    lab.now = at(3);
+    let mut out = Vec::new();
+    lab.head.control(lab.now, Control::Replace(Arc::new(narrower)), &mut out).unwrap();
+    // The third never waited: a rule rejects it. The echo and the second are forbidden now.
+    watch.only(&lab.head, &[(Reason::DefaultRule, 2)]);
+    assert_eq!(exceptions(&out).len(), 1, "what still waits asks for the tunnel as it is now");
+    assert_eq!(lab.head.next_deadline(), Some(at(6)), "and waits no longer than before");
+    let sent = GCM.install(true, &mut lab.head, lab.now);
+    GCM.install(false, &mut lab.branch, lab.now);
+    assert_eq!(plain(&lab.at_branch(&sent)), [after_hops(packet(53), 2)]);
+}
+
+#[test]
+fn what_waits_for_a_tunnel_never_leaves_by_another_way() {
+    let mut lab = Lab::new();
+    lab.head_plain(&udp((HEAD_HOST, 1000), (BRANCH_HOST, 53), b"x"));
+    let mut elsewhere = policy(&HEAD);
+    for route in &mut elsewhere.routes {
+        if route.interface == TUNNEL {
+            route.interface = WAN;
+        }
+    }
+    elsewhere.rules.push(rule("clear", &[LAN], &[WAN], RuleAction::Allow));
+    let watch = Watch::over(&lab.head);
+    let mut out = Vec::new();
+    lab.head.control(lab.now, Control::Replace(Arc::new(elsewhere)), &mut out).unwrap();
+    watch.only(&lab.head, &[(Reason::TunnelUnavailable, 1)]);
+    assert_eq!((sealed(&out), plain(&out).len()), (0, 0));
+}
