@@ -27,7 +27,7 @@ use ports::Ports;
 
 /// How long peers have to acknowledge the deletion of SAs when we stop.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(3);
-/// After a change of the host's interfaces, others follow: the news is looked at when it has gone quiet.
+/// After a change of the host's interfaces, others follow: so long after the first, all are looked at together.
 const SETTLING_TIME: Duration = Duration::from_millis(100);
 
 const SIGNALS: Token = Token(1);
@@ -123,7 +123,8 @@ impl Shell {
             SIGNALS => self.heed_signals(),
             MONITOR => {
                 self.monitor.drain();
-                self.settled = Some(clock::now().mono + SETTLING_TIME);
+                // Not from the latest news on: a host whose routes never rest would never be looked at.
+                self.settled.get_or_insert(clock::now().mono + SETTLING_TIME);
             }
             WRITER => {
                 while let Some((ticket, result)) = self.writer.finished() {

@@ -126,6 +126,13 @@ impl Host {
         command.output().unwrap()
     }
 
+    /// A program in the namespace that goes on until the value is dropped.
+    pub fn spawn(&self, program: &str, arguments: &[&str]) -> Running {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, program]).args(arguments);
+        Running(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
     pub fn control(&self) -> String {
         self.folder.file("control.sock")
     }
@@ -171,6 +178,22 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+    }
+}
+
+/// A program that goes on in the background.
+pub struct Running(Child);
+
+impl Running {
+    pub fn is_running(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

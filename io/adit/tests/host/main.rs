@@ -57,6 +57,7 @@ const TESTS: &[Test] = tests![
     Root: routing::a_next_gateway_without_the_tunnel_opens_what_a_killed_one_left_shut,
     Root: routing::a_tun_device_that_is_down_leaves_its_networks_unreachable,
     Root: routing::without_its_source_address_a_network_leads_to_the_tunnel_or_nowhere,
+    Root: routing::a_lost_route_comes_back_while_the_hosts_other_routes_never_rest,
 ];
 
 fn main() -> ExitCode {

@@ -68,3 +68,15 @@ pub fn without_its_source_address_a_network_leads_to_the_tunnel_or_nowhere() {
     assert!(!way.contains("dev wan"), "{way}");
     wait_until("the route is back", || leads_to_tunnel(&host));
 }
+
+pub fn a_lost_route_comes_back_while_the_hosts_other_routes_never_rest() {
+    let host = Host::new();
+    let _daemon = host.start(&configuration(&host));
+    assert!(leads_to_tunnel(&host));
+    let restless = "while :; do ip route add 10.77.0.0/16 dev lan; ip route del 10.77.0.0/16 dev lan; done";
+    let mut routing_daemon = host.spawn("sh", &["-c", restless]);
+    host.ip("route del 192.168.11.0/24 dev adit0");
+    assert_refused(&host);
+    wait_until("the route is back", || leads_to_tunnel(&host));
+    assert!(routing_daemon.is_running());
+}
