@@ -94,7 +94,8 @@ base::events! {
         signal: String,
     }
 
-    /// The host's interfaces could not be read again after a change; the gateway goes on with what it knew.
+    /// The host's interfaces could not be read again after a change; the gateway goes on with what it knew and asks
+    /// again every second. Reported at most once in ten seconds.
     InterfacesUnknown = 03_299_016 rev 1, Error, SYSTEM, "interfaces_unknown", action "none" {
         reason: String,
     }

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use engine::HostRoute;
 use ipnet::IpNet;
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
+    NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
@@ -19,6 +21,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use objects::HostInterface;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use crate::routes::{OwnRoute, Table, Way};
 
@@ -27,6 +30,10 @@ use crate::routes::{OwnRoute, Table, Way};
 const PROTOCOL: RouteProtocol = RouteProtocol::Other(86);
 /// One answer of the kernel fits: it makes no larger ones.
 const ANSWER_MAX: usize = 64 * 1024;
+/// The kernel answers at once: without an answer for so long there will be none, and the packets must go on.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
+/// A table that changes while it is read is read anew, so often at most.
+const DUMPS_MAX: u32 = 8;
 /// What the kernel makes of an IPv6 route without a metric.
 const IPV6_METRIC: u32 = 1_024;
 
@@ -43,6 +50,7 @@ impl Netlink {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
+        set_socket_timeout(&socket, Timeout::Recv, Some(ANSWER_TIME))?;
         Ok(Self { socket, sequence: 0, answer: Vec::with_capacity(ANSWER_MAX) })
     }
 
@@ -149,12 +157,23 @@ impl Netlink {
         Ok(routes)
     }
 
+    /// A whole table as it was at one moment.
     fn dump(&mut self, message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
-        self.ask(message, NLM_F_DUMP)
+        for _ in 0..DUMPS_MAX {
+            let answers = self.ask_once(message.clone(), NLM_F_DUMP)?;
+            if !answers.torn {
+                return Ok(answers.messages);
+            }
+        }
+        Err(io::Error::other(format!("the kernel's table changed each of the {DUMPS_MAX} times that it was read")))
+    }
+
+    fn ask(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
+        Ok(self.ask_once(message, flags)?.messages)
     }
 
     /// Sends a request and collects the answers up to their end.
-    fn ask(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
+    fn ask_once(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<Answers> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
@@ -164,34 +183,94 @@ impl Netlink {
         let mut bytes = vec![0; request.buffer_len()];
         request.serialize(&mut bytes);
         self.socket.send(&bytes, 0)?;
-        let mut answers = Vec::new();
+        let mut answers = Answers { sequence: self.sequence, ..Answers::default() };
+        let one_only = flags & (NLM_F_DUMP | NLM_F_ACK) == 0;
+        while !answers.complete && (answers.messages.is_empty() || !one_only) {
+            self.receive()?;
+            answers.read(&self.answer)?;
+        }
+        Ok(answers)
+    }
+
+    /// Waits for one answer, which is a batch of messages.
+    fn receive(&mut self) -> io::Result<()> {
         loop {
             self.answer.clear();
-            self.socket.recv(&mut self.answer, 0)?;
-            let mut rest = self.answer.as_slice();
-            while let Some((message, behind)) = next_message(rest) {
-                rest = behind;
-                let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(message) else {
-                    // Something that this kernel says and the library does not know: not what we look for.
-                    continue;
-                };
-                if message.header.sequence_number != self.sequence {
-                    continue;
+            match self.socket.recv(&mut self.answer, 0) {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "the kernel's netlink does not answer"));
                 }
-                match message.payload {
-                    NetlinkPayload::Done(_) => return Ok(answers),
-                    NetlinkPayload::Error(error) if error.code.is_none() => return Ok(answers),
-                    NetlinkPayload::Error(error) => return Err(error.to_io()),
-                    NetlinkPayload::InnerMessage(answer) => {
-                        answers.push(answer);
-                        if flags & (NLM_F_DUMP | NLM_F_ACK) == 0 {
-                            return Ok(answers);
-                        }
-                    }
-                    _ => {}
-                }
+                Err(error) => return Err(error),
             }
         }
+    }
+}
+
+/// What has come in answer to one request.
+#[derive(Default)]
+struct Answers {
+    /// The request's number, which answers repeat.
+    sequence: u32,
+    messages: Vec<RouteNetlinkMessage>,
+    /// The table changed meanwhile: something may be there twice or not at all.
+    torn: bool,
+    /// The end has come.
+    complete: bool,
+}
+
+impl Answers {
+    /// Reads one batch. An error is the kernel's refusal. How it ends is read from the bytes themselves: an end that the
+    /// library could not decode would be waited for in vain.
+    fn read(&mut self, mut batch: &[u8]) -> io::Result<()> {
+        while let Some((bytes, behind)) = next_message(batch) {
+            batch = behind;
+            let Some(header) = Header::read(bytes).filter(|header| header.sequence == self.sequence) else {
+                // An answer to an earlier question, which was given up.
+                continue;
+            };
+            self.torn |= header.flags & NLM_F_DUMP_INTR != 0;
+            if header.kind == NLMSG_DONE || header.kind == NLMSG_ERROR {
+                self.complete = true;
+                return match header.status {
+                    0 => Ok(()),
+                    status => Err(io::Error::from_raw_os_error(status.saturating_neg())),
+                };
+            }
+            // What this kernel says and the library does not know is not what we look for.
+            if let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes)
+                && let NetlinkPayload::InnerMessage(message) = message.payload
+            {
+                self.messages.push(message);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The beginning of every message, and what follows when it ends a conversation.
+struct Header {
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    /// Zero, or an error's number negated.
+    status: i32,
+}
+
+impl Header {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (_, rest) = bytes.split_first_chunk::<4>()?;
+        let (kind, rest) = rest.split_first_chunk::<2>()?;
+        let (flags, rest) = rest.split_first_chunk::<2>()?;
+        let (sequence, rest) = rest.split_first_chunk::<4>()?;
+        let (_, rest) = rest.split_first_chunk::<4>()?;
+        Some(Self {
+            kind: u16::from_ne_bytes(*kind),
+            flags: u16::from_ne_bytes(*flags),
+            sequence: u32::from_ne_bytes(*sequence),
+            status: rest.first_chunk().copied().map_or(0, i32::from_ne_bytes),
+        })
     }
 }
 
@@ -360,6 +439,50 @@ mod tests {
     fn the_kernel_tells_its_interfaces() {
         let interfaces = Netlink::open().unwrap().interfaces(None).unwrap();
         assert!(interfaces.iter().all(|interface| interface.name != "lo"));
+    }
+
+    /// A message without content but for `status`.
+    fn message(kind: u16, flags: u16, sequence: u32, status: i32) -> Vec<u8> {
+        let mut bytes = 20_u32.to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(flags.to_ne_bytes());
+        bytes.extend(sequence.to_ne_bytes());
+        bytes.extend(0_u32.to_ne_bytes());
+        bytes.extend(status.to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_kernel_that_does_not_answer_is_an_error() {
+        let error = Netlink::open().unwrap().receive().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn an_interrupted_dump_is_known_by_its_flag() {
+        let mut answers = Answers { sequence: 7, ..Answers::default() };
+        answers.read(&message(NLMSG_DONE, 0, 7, 0)).unwrap();
+        assert!(answers.complete && !answers.torn);
+        let mut answers = Answers { sequence: 7, ..Answers::default() };
+        answers.read(&message(NLMSG_DONE, NLM_F_DUMP_INTR, 7, 0)).unwrap();
+        assert!(answers.complete && answers.torn);
+    }
+
+    #[test]
+    fn a_refusal_ends_a_conversation_with_the_kernels_reason() {
+        for kind in [NLMSG_ERROR, NLMSG_DONE] {
+            let mut answers = Answers { sequence: 7, ..Answers::default() };
+            let error = answers.read(&message(kind, 0, 7, -libc::EPERM)).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+            assert!(answers.complete);
+        }
+    }
+
+    #[test]
+    fn an_answer_to_an_earlier_question_is_passed_over() {
+        let mut answers = Answers { sequence: 7, ..Answers::default() };
+        answers.read(&message(NLMSG_ERROR, 0, 6, -libc::EPERM)).unwrap();
+        assert!(!answers.complete);
     }
 
     #[test]

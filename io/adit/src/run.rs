@@ -16,7 +16,7 @@ use crate::epoll::{Epoll, Token};
 use crate::events;
 use crate::exit::{Exit, say};
 use crate::forwarding::{Forwarding, Outcome};
-use crate::log::Log;
+use crate::log::{Damper, Log};
 use crate::netlink::{Monitor, Netlink};
 use crate::notify::notify;
 use crate::protocol::{Reply, Request};
@@ -29,6 +29,8 @@ use ports::Ports;
 const SHUTDOWN_TIME: Duration = Duration::from_secs(3);
 /// After a change of the host's interfaces, others follow: so long after the first, all are looked at together.
 const SETTLING_TIME: Duration = Duration::from_millis(100);
+/// When the kernel did not tell what there is, it is asked again.
+const RETRY_TIME: Duration = Duration::from_secs(1);
 
 const SIGNALS: Token = Token(1);
 const MONITOR: Token = Token(2);
@@ -65,6 +67,8 @@ struct Shell {
     interfaces: Vec<objects::HostInterface>,
     /// When to look at the interfaces again.
     settled: Option<Instant>,
+    /// Limits the reports that the kernel did not tell.
+    unread: Damper,
     /// When to stop waiting for the peers.
     stopping: Option<Instant>,
     /// Nothing more is to be done.
@@ -281,8 +285,11 @@ impl Shell {
                 }
             }
             Err(error) => {
-                let (network, reason) = ("all".to_owned(), error.to_string());
-                self.log.event(now.utc, &events::RouteRefused { network, metric: 0, reason });
+                self.settled.get_or_insert(now.mono + RETRY_TIME);
+                if self.unread.count(now.mono).is_some() {
+                    let (network, reason) = ("all".to_owned(), error.to_string());
+                    self.log.event(now.utc, &events::RouteRefused { network, metric: 0, reason });
+                }
             }
         }
         for ipv6 in [false, true] {
@@ -313,7 +320,12 @@ impl Shell {
                 self.step(now, Input::Interfaces(interfaces));
             }
             Ok(_) => {}
-            Err(error) => self.log.event(now.utc, &events::InterfacesUnknown { reason: error.to_string() }),
+            Err(error) => {
+                self.settled.get_or_insert(now.mono + RETRY_TIME);
+                if self.unread.count(now.mono).is_some() {
+                    self.log.event(now.utc, &events::InterfacesUnknown { reason: error.to_string() });
+                }
+            }
         }
         self.apply_routes(now);
     }

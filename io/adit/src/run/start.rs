@@ -10,7 +10,7 @@ use crate::epoll::Epoll;
 use crate::esp::EspPort;
 use crate::exit::{Exit, complain};
 use crate::forwarding::{Forwarding, Outcome};
-use crate::log::Log;
+use crate::log::{Damper, Log};
 use crate::netlink::{Monitor, Netlink};
 use crate::routes::{self, Routes};
 use crate::run::ports::Ports;
@@ -92,6 +92,7 @@ pub fn start(options: &RunOptions) -> Result<Shell, Exit> {
         target: place.target.display().to_string(),
         interfaces,
         settled: None,
+        unread: Damper::default(),
         stopping: None,
         down: false,
         actions: Vec::new(),
