@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use base::{Buffer, Instant, Pool, Record};
+use base::{Buffer, Duration, Instant, Pool, Record};
 
 use crate::esp::receive::Strangers;
 use crate::esp::sa::{Sa, SaError};
 use crate::esp::table::SaTable;
 use crate::events::{self, ConnClose, protocol_name};
-use crate::flows::{ConnectionStatus, Flow, Flows};
+use crate::flows::{ConnectionStatus, Flow, Flows, Looked};
 use crate::fragments::Fragments;
 use crate::icmp_errors::AnswerLimit;
 use crate::log_limit::LogLimit;
@@ -26,6 +26,10 @@ use crate::{
 const BUFFER_LEN: usize = 2048;
 /// Buffers kept for use again.
 const BUFFERS_KEPT: usize = 1024;
+/// Things looked at in one call of [`Dataplane::expire`] because their time may be up.
+pub(crate) const EXPIRED_AT_ONCE: usize = 1024;
+/// When there are more, they are looked at after a pause, in which packets get their turn.
+pub(crate) const EXPIRY_PAUSE: Duration = Duration::from_millis(1);
 /// Log lines kept until the next call that can hand them out.
 const HELD_LOGS_MAX: usize = 1024;
 
@@ -47,6 +51,8 @@ pub struct Dataplane {
     /// Packets that begin at the top of the path.
     pub(crate) queue: VecDeque<Work>,
     held_logs: Vec<Record>,
+    /// More has to end, but not before this.
+    expiry_paused: Option<Instant>,
     /// When it was called last, for calls that come without a time.
     last: Instant,
 }
@@ -75,6 +81,7 @@ impl Dataplane {
             pool: Pool::new(BUFFER_LEN, BUFFERS_KEPT),
             queue: VecDeque::with_capacity(16),
             held_logs: Vec::new(),
+            expiry_paused: None,
             last: Instant::ZERO,
         }
     }
@@ -135,33 +142,40 @@ impl Dataplane {
         self.run(now, Work { packet, source: Source::Originated, header: None, cut: None }, out);
     }
 
-    /// Ends what has lived too long: connections, unfinished packets, packets that wait.
+    /// Ends what has lived too long: connections, unfinished packets, packets that wait. Looks at [`EXPIRED_AT_ONCE`] of them
+    /// at most, and leaves the rest to the next call.
     pub fn expire(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.begin(now, out);
         self.turn_log(now, out);
-        while self.fragments.expire(now) {
-            self.counters.count(Reason::FragmentTimeout);
-        }
-        while let Some(work) = self.waiting.pop_expired(now) {
-            self.deny(now, work, Denial::of(Reason::WaitingTimeout), out);
-        }
-        while let Some(flow) = self.flows.pop_expired(now) {
-            self.log_closed(now, &flow, out);
+        if self.expiry_paused.is_none_or(|until| until <= now) {
+            let all = (0..EXPIRED_AT_ONCE).any(|_| !self.expire_one(now, out));
+            self.expiry_paused = (!all).then(|| now + EXPIRY_PAUSE);
         }
         self.run_queue(now, out);
+    }
+
+    /// Looks at one thing whose time may be up; false when there is none.
+    fn expire_one(&mut self, now: Instant, out: &mut Vec<Output>) -> bool {
+        if self.fragments.expire(now) {
+            self.counters.count(Reason::FragmentTimeout);
+        } else if let Some(work) = self.waiting.pop_expired(now) {
+            self.deny(now, work, Denial::of(Reason::WaitingTimeout), out);
+        } else {
+            match self.flows.look_at_next(now) {
+                Looked::Expired(flow) => self.log_closed(now, &flow, out),
+                Looked::Lives => {}
+                Looked::NoneDue => return false,
+            }
+        }
+        true
     }
 
     /// When [`Self::expire`] wants to be called. It may be called at any other time too.
     pub fn next_deadline(&self) -> Option<Instant> {
         let held = (!self.held_logs.is_empty()).then_some(Instant::ZERO);
-        let deadlines = [
-            held,
-            self.fragments.next_deadline(),
-            self.waiting.next_deadline(),
-            self.flows.next_deadline(),
-            self.log_limit.next_deadline(),
-        ];
-        deadlines.into_iter().flatten().min()
+        let expiry = [self.fragments.next_deadline(), self.waiting.next_deadline(), self.flows.next_deadline()];
+        let expiry = expiry.into_iter().flatten().min().map(|at| self.expiry_paused.map_or(at, |until| at.max(until)));
+        [held, expiry, self.log_limit.next_deadline()].into_iter().flatten().min()
     }
 
     /// What has passed through a pair of SAs; `None` when there is no such pair.
@@ -242,6 +256,9 @@ impl Dataplane {
     }
 
     /// Ends the connections that the new policy would not allow, or would send by another way.
+    ///
+    /// All in one step, so that no packet passes by what is forbidden now. It costs two lookups of routes for each
+    /// connection, and a search of the rules up to the first that matches: connections times rules at worst.
     fn judge_flows_again(&mut self, now: Instant, out: &mut Vec<Output>) {
         let slots: Vec<u32> = self.flows.iter().map(|(slot, _)| slot).collect();
         for slot in slots {

@@ -78,6 +78,16 @@ enum Tracking {
     Other,
 }
 
+/// What became of a connection that was looked at.
+pub(crate) enum Looked {
+    /// Its time was up.
+    Expired(Box<Flow>),
+    /// It has lived on.
+    Lives,
+    /// None has to be looked at yet.
+    NoneDue,
+}
+
 /// What opens a connection.
 pub(crate) struct Opening {
     pub(crate) from: Side,
@@ -264,18 +274,17 @@ impl Flows {
         Some(flow)
     }
 
-    /// Takes a connection whose time is up.
-    pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<Flow> {
-        while let Some(slot) = self.timers.pop_due(now) {
-            let flow = self.get_mut(slot)?;
-            if flow.expires <= now {
-                return self.close(slot);
-            }
+    /// Looks at the next connection whose time may be up, and takes it if it is.
+    pub(crate) fn look_at_next(&mut self, now: Instant) -> Looked {
+        let Some(slot) = self.timers.pop_due(now) else { return Looked::NoneDue };
+        let Some(flow) = self.get_mut(slot) else { return Looked::Lives };
+        if flow.expires > now {
             flow.looked_at = look_at(flow.expires);
             let at = flow.looked_at;
             self.timers.set(slot, at);
+            return Looked::Lives;
         }
-        None
+        self.close(slot).map_or(Looked::Lives, |flow| Looked::Expired(Box::new(flow)))
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {

@@ -1,6 +1,7 @@
 //! Connections: what they let through, how long they live, what a new policy does to them.
 
 use super::*;
+use crate::dataplane::{EXPIRED_AT_ONCE, EXPIRY_PAUSE};
 
 fn status(lab: &Lab) -> Vec<(&'static str, &'static str, u64)> {
     lab.head.connections(lab.now).map(|flow| (flow.protocol, flow.state, flow.timeout.as_secs())).collect()
@@ -146,4 +147,28 @@ fn a_connection_out_of_the_wrong_interface_is_none() {
     let watch = Watch::over(&lab.head);
     lab.head_plain(&udp((BRANCH_HOST, 53), (HEAD_HOST, 1), b"x"));
     watch.only(&lab.head, &[(Reason::DefaultAccessRule, 1)]);
+}
+
+#[test]
+fn connections_that_end_together_end_in_portions_with_time_for_packets_between() {
+    let mut lab = Lab::up(GCM);
+    let mut wide = policy(&HEAD);
+    let count = EXPIRED_AT_ONCE * 2 + 10;
+    wide.settings.connections_max = count;
+    lab.head.control(lab.now, Control::Replace(Arc::new(wide)), &mut Vec::new()).unwrap();
+    for port in 0..u16::try_from(count).unwrap() {
+        lab.head_plain(&udp((HEAD_HOST, port), (BRANCH_HOST, 53), b"x"));
+    }
+    lab.head.expire(at(2), &mut Vec::new());
+    let mut now = at(131);
+    assert_eq!(lab.head.next_deadline(), Some(now));
+    let mut left = Vec::new();
+    while let Some(next) = lab.head.next_deadline().filter(|next| *next < at(132)) {
+        now = next;
+        lab.head.expire(now, &mut Vec::new());
+        left.push(lab.head.connections(now).count());
+        assert!(lab.head.next_deadline().is_none_or(|next| next > now), "packets get their turn");
+    }
+    assert_eq!(left, [EXPIRED_AT_ONCE + 10, 10, 0]);
+    assert_eq!(now, at(131) + EXPIRY_PAUSE + EXPIRY_PAUSE);
 }
