@@ -115,6 +115,12 @@ base::events! {
         metric: u32,
         reason: String,
     }
+
+    /// Whoever reads standard output does not keep up: lines of the log were dropped here, so that the gateway did not
+    /// have to wait. Give the log a faster reader, or log less.
+    LogLinesDropped = 03_299_030 rev 1, Warning, SYSTEM, "log_lines_dropped", action "drop" {
+        lines: u64,
+    }
 }
 
 #[cfg(test)]

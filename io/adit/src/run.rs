@@ -14,7 +14,7 @@ use crate::clock;
 use crate::control::{Control, News};
 use crate::epoll::{Epoll, Token};
 use crate::events;
-use crate::exit::{Exit, say};
+use crate::exit::Exit;
 use crate::forwarding::{Forwarding, Outcome};
 use crate::log::{Damper, Log};
 use crate::netlink::{Monitor, Netlink};
@@ -109,10 +109,10 @@ impl Shell {
     }
 
     fn announce(&mut self) {
-        self.log.flush();
         let tunnels = self.device.gateway().snapshot().tunnels.len();
         let plural = if tunnels == 1 { "" } else { "s" };
-        say(&format!("adit ready: {tunnels} tunnel{plural}, control socket {}\n", self.control.path().display()));
+        self.log.say(&format!("adit ready: {tunnels} tunnel{plural}, control socket {}", self.control.path().display()));
+        self.log.flush();
         notify("READY=1");
     }
 
@@ -337,6 +337,6 @@ impl Shell {
         self.forwarding.restore();
         self.routes.want(Vec::new());
         self.apply_routes(clock::now());
-        self.log.flush();
+        self.log.finish();
     }
 }

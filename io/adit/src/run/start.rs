@@ -63,18 +63,20 @@ pub fn start(options: &RunOptions) -> Result<Shell, Exit> {
     let control = Control::open(&options.control, &epoll, LISTENER, CLIENTS)?;
     let (udp, esp) = open_sockets(&mut log, now.utc).inspect_err(|_| control.close())?;
     let opened = open_the_rest(&mut netlink, &interfaces, &mut log, now.utc).inspect_err(|_| control.close())?;
-    let writer = Writer::start(place.target.clone()).map_err(failed("the writing thread"))?;
     let monitor = Monitor::open().map_err(failed("the kernel's netlink"))?;
-    epoll
-        .add(&signals, SIGNALS)
-        .and_then(|()| epoll.add(&monitor, MONITOR))
-        .and_then(|()| epoll.add(&writer, WRITER))
-        .map_err(failed("epoll"))?;
     let name = opened.0.name().to_owned();
     let ports = Ports::new(opened, udp, esp, &epoll, PORTS).map_err(failed("epoll"))?;
 
     let kept = privileges::drop(store::is_foreign(&place.target))?;
     log.event(now.utc, &events::PrivilegesDropped { kept });
+    // A thread keeps what its process had when it began: none may begin earlier.
+    log.start(std::io::stdout()).map_err(failed("the logging thread"))?;
+    let writer = Writer::start(place.target.clone()).map_err(failed("the writing thread"))?;
+    epoll
+        .add(&signals, SIGNALS)
+        .and_then(|()| epoll.add(&monitor, MONITOR))
+        .and_then(|()| epoll.add(&writer, WRITER))
+        .map_err(failed("epoll"))?;
     let version = env!("CARGO_PKG_VERSION").to_owned();
     log.event(now.utc, &events::Started { version, configuration: file, interface: name });
     Ok(Shell {

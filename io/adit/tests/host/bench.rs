@@ -2,8 +2,9 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -158,20 +159,36 @@ impl Host {
         let log = self.folder.file("log");
         let output = File::options().create(true).append(true).open(&log).unwrap();
         let before = fs::metadata(&log).unwrap().len();
-        let child = Command::new("ip")
-            .args(["netns", "exec", &self.name, env!("CARGO_BIN_EXE_adit"), "run", configuration])
-            .args(["--control", &self.control()])
-            .stdin(Stdio::null())
-            .stdout(output.try_clone().unwrap())
-            .stderr(output)
-            .spawn()
-            .unwrap();
+        let mut gateway = self.gateway(configuration);
+        let child = gateway.stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap();
         let mut daemon = Daemon { child, log, before: usize::try_from(before).unwrap() };
         wait_until("the gateway is ready", || {
             assert!(daemon.child.try_wait().unwrap().is_none(), "the gateway ended: {}", daemon.log());
             daemon.log().contains("\nadit ready") || daemon.log().starts_with("adit ready")
         });
         daemon
+    }
+
+    /// Starts a gateway whose log goes into a pipe that is read until it is ready and never again.
+    pub fn start_into_a_pipe(&self, configuration: &str) -> (Daemon, BufReader<ChildStdout>) {
+        let mut child = self.gateway(configuration).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut log = BufReader::with_capacity(1, child.stdout.take().unwrap());
+        let daemon = Daemon { child, log: String::new(), before: 0 };
+        let mut line = String::new();
+        while !line.starts_with("adit ready") {
+            line.clear();
+            assert!(log.read_line(&mut line).unwrap() > 0, "the gateway ended");
+        }
+        (daemon, log)
+    }
+
+    fn gateway(&self, configuration: &str) -> Command {
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", &self.name, env!("CARGO_BIN_EXE_adit"), "run", configuration])
+            .args(["--control", &self.control()])
+            .stdin(Stdio::null());
+        command
     }
 }
 
@@ -216,6 +233,11 @@ impl Daemon {
 
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Sends it SIGHUP.
+    pub fn hang_up(&self) {
+        run("kill", &["-HUP", &self.pid().to_string()]);
     }
 
     /// Ends it in good order.

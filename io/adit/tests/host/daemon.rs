@@ -103,14 +103,20 @@ pub fn an_address_that_comes_later_is_noticed() {
     wait_until("the gateway knows its new address", has_core_route);
 }
 
-pub fn the_process_keeps_only_the_capabilities_it_needs() {
+pub fn every_thread_keeps_only_the_capabilities_it_needs() {
     let host = Host::new();
     let daemon = host.start(&head_office(&host));
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
-    // CAP_NET_ADMIN is 12, CAP_NET_RAW 13.
-    assert!(status.contains("CapEff:\t0000000000003000"), "{status}");
-    assert!(status.contains("CapPrm:\t0000000000003000"), "{status}");
-    assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+    let threads: Vec<String> = fs::read_dir(format!("/proc/{}/task", daemon.pid()))
+        .unwrap()
+        .map(|thread| fs::read_to_string(thread.unwrap().path().join("status")).unwrap())
+        .collect();
+    assert_eq!(threads.len(), 3, "the gateway, its log, its store");
+    for status in threads {
+        // CAP_NET_ADMIN is 12, CAP_NET_RAW 13.
+        assert!(status.contains("CapEff:\t0000000000003000"), "{status}");
+        assert!(status.contains("CapPrm:\t0000000000003000"), "{status}");
+        assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+    }
 }
 
 pub fn a_peer_that_does_not_answer_delays_the_end_by_seconds_only() {
@@ -121,4 +127,17 @@ pub fn a_peer_that_does_not_answer_delays_the_end_by_seconds_only() {
     let asked = Instant::now();
     assert_eq!(daemon.terminate().code(), Some(0));
     assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+}
+
+pub fn a_log_that_nobody_reads_stops_neither_the_gateway_nor_its_end() {
+    let host = Host::new();
+    let (daemon, _log) = host.start_into_a_pipe(&head_office(&host));
+    // Each is a line; a pipe holds 64 KiB.
+    for _ in 0..100 {
+        for _ in 0..10 {
+            daemon.hang_up();
+        }
+        assert!(host.cli(&["routes"]).status.success());
+    }
+    assert_eq!(daemon.terminate().code(), Some(0));
 }
