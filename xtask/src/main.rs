@@ -1,7 +1,7 @@
 //! Project chores: `cargo xtask test` runs everything that decides whether a change may land.
 //!
 //! Start reading at [`suite`], the list of stages. [`interop`] runs the laboratory, [`layers`] knows which crate may
-//! see which, [`reference`] keeps the generated manual true. Depends on nothing of the project itself, so that it is
+//! see which, [`mod@reference`] keeps the generated manual true. Depends on nothing of the project itself, so that it is
 //! built in seconds and works while the rest does not compile.
 
 #![forbid(unsafe_code)]

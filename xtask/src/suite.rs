@@ -23,7 +23,7 @@ pub fn run(root: &Path, report: &mut Report) {
     report.stage("tests", |report| tests(root, report));
     report.run("documentation", || {
         let mut doc = cargo();
-        doc.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+        doc.args(["doc", "--workspace", "--no-deps", "--keep-going"]).env("RUSTDOCFLAGS", "-D warnings");
         stage(root, "doc", &mut doc)
     });
     report.run("check-docs", || reference::check(root));
