@@ -547,7 +547,7 @@ impl Endpoint {
         if established {
             self.half_open.close(id);
         }
-        self.registry.note(id, established.then(|| sa.link.path.remote.ip()));
+        self.registry.note(&sa);
         match sa.deadline(self.config.settings.half_open_lifetime) {
             Some((at, why)) => {
                 self.timers.set(Wake::Sa(id), at);

@@ -77,8 +77,9 @@ pub(super) fn ask(
         Payload::IdI(local_id.clone()),
         Payload::Auth(Auth { method: AuthMethod::SHARED_KEY, data: auth.expose().to_vec() }),
     ];
-    // RFC 7296 section 2.4: nothing else stands between us and this peer.
-    if cx.config.settings.initial_contact && !cx.registry.has_current(tunnel.id) {
+    // RFC 7296 section 2.4: no other IKE SA may stand between the two identities. The peer's is not proved yet, but it
+    // is at this address; another tunnel to it, up or on its way, must not be taken for forgotten.
+    if cx.config.settings.initial_contact && !cx.registry.knows(link.peer()) {
         payloads.push(Payload::Notify(Notify::new(NotifyType::INITIAL_CONTACT, Vec::new())));
     }
     let child = first.map(|wanted| ChildOffer::new(cx, wanted));

@@ -45,6 +45,7 @@ pub(crate) use sa::{IkeSa, State};
 pub(crate) use window::digest;
 
 use crate::limiter::RateLimit;
+use crate::proposal::Suite;
 use crate::{ChildId, Config, Counters, Output, Traffic, Trigger, Trouble, TunnelId};
 
 /// An IKE SA of ours, never reused.
@@ -81,6 +82,11 @@ impl Cx<'_> {
 
 /// Bytes of our nonces: at least half the key of any PRF of ours (RFC 7296 section 2.10).
 const NONCE_LEN: usize = 32;
+
+/// Bytes that a nonce must have: half the key of the PRF (RFC 7296 section 2.10).
+fn nonce_min(suite: &Suite) -> usize {
+    suite.prf.map_or(0, |prf| prf.key_len().div_ceil(2)).max(16)
+}
 
 /// What a step of one IKE SA means for others; the endpoint sees to it after the step.
 #[derive(Debug)]
@@ -137,7 +143,8 @@ pub(crate) struct Registry {
     ike: BTreeMap<u64, SaId>,
     current: BTreeMap<(TunnelId, ChildId), Current>,
     child_spis: BTreeMap<ChildId, u32>,
-    established: BTreeMap<SaId, IpAddr>,
+    /// Address of the peer, and whether the IKE SA is established. Those that await the answer to IKE_AUTH are here too.
+    peers: BTreeMap<SaId, (IpAddr, bool)>,
     next_child: u64,
     next_sa: u64,
 }
@@ -179,16 +186,26 @@ impl Registry {
         self.ike.remove(&spi);
     }
 
-    /// Whom an IKE SA has been established with; `None`: it is not established, or no more.
-    pub(crate) fn note(&mut self, sa: SaId, peer: Option<IpAddr>) {
-        match peer {
-            Some(peer) => _ = self.established.insert(sa, peer),
-            None => _ = self.established.remove(&sa),
+    /// Where an IKE SA stands after a step.
+    pub(crate) fn note(&mut self, sa: &IkeSa) {
+        let established = match &sa.state {
+            State::Established(_) => Some(true),
+            State::AwaitAuth(_) => Some(false),
+            _ => None,
+        };
+        match established {
+            Some(established) => _ = self.peers.insert(sa.link.id, (sa.link.path.remote.ip(), established)),
+            None => _ = self.peers.remove(&sa.link.id),
         }
     }
 
     fn is_established(&self, sa: SaId) -> bool {
-        self.established.contains_key(&sa)
+        self.peers.get(&sa).is_some_and(|(_, established)| *established)
+    }
+
+    /// True when an IKE SA stands with a peer of this address, or ours has told it who we are.
+    fn knows(&self, peer: IpAddr) -> bool {
+        self.peers.values().any(|(other, _)| *other == peer)
     }
 
     /// Child SAs whose IKE SA is gone. Returns what the data path is to forget.
@@ -243,11 +260,6 @@ impl Registry {
         self.current.range((tunnel, ChildId(0))..=(tunnel, ChildId(u64::MAX))).any(|((_, other_id), other)| {
             *other_id != child && other.local == own.local && other.remote == own.remote && other.rank > own.rank
         })
-    }
-
-    /// True when the tunnel has a child SA in use.
-    fn has_current(&self, tunnel: TunnelId) -> bool {
-        self.current.range((tunnel, ChildId(0))..=(tunnel, ChildId(u64::MAX))).next().is_some()
     }
 
     /// True when a child SA in use carries this traffic between networks.

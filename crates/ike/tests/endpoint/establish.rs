@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use base::{IpRange, Selector};
 use crypto::{Encryption, Group, Integrity, Prf};
-use ike::pair::{A, B, Fate, TUNNEL, pair, tunnel};
-use ike::{Identity, LocalIdentity, RemoteEndpoint, Trigger, Which};
+use ike::pair::{A, B, Fate, Pair, TUNNEL, config, pair, tunnel};
+use ike::{Identity, LocalIdentity, RemoteEndpoint, Trigger, Tunnel, TunnelId, Which};
 
 use super::{assert_settled, millis, secs};
 
@@ -317,4 +317,33 @@ fn the_same_seed_gives_the_same_bytes() {
     };
     assert_eq!(run(15), run(15));
     assert_ne!(run(15).0, run(16).0);
+}
+
+/// Two tunnels of A to the same peer, which has one with the networks of both.
+fn two_tunnels(seed: u64) -> Pair {
+    let network = |third| IpRange::network(IpAddr::from([10, third, 0, 0]), 24).unwrap();
+    let mut config_a = config(tunnel(A));
+    let second = Tunnel { id: SECOND, name: "second".into(), local_networks: vec![network(3)], ..tunnel(A) };
+    config_a.tunnels.push(std::sync::Arc::new(second));
+    let mut b = tunnel(B);
+    b.remote_networks.push(network(3));
+    Pair::new(seed, [config_a, config(b)])
+}
+
+const SECOND: TunnelId = TunnelId(2);
+
+#[test]
+fn a_second_tunnel_to_the_same_peer_does_not_end_the_first() {
+    for wait in [0, 1_000] {
+        let mut world = two_tunnels(1);
+        world.connect(A);
+        world.run(millis(wait));
+        world.act(A, |endpoint, now, out| endpoint.acquire(now, SECOND, None, out));
+        world.run(secs(10));
+        for side in [A, B] {
+            assert_eq!(world.sides[side].endpoint.ike_sas(world.now).len(), 2, "side {side}, {wait} ms between");
+            assert_eq!(world.sides[side].children.len(), 2);
+        }
+        assert!(world.sides[B].events("initial_contact").is_empty());
+    }
 }
