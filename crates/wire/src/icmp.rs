@@ -126,13 +126,24 @@ pub fn error_packet(problem: Problem, source: IpAddr, destination: IpAddr, offen
 }
 
 /// An IP packet with the usual time to live around `payload`, or `None` when the addresses are of two families or the
-/// payload is too long.
+/// payload is too long. It must not be fragmented, and so needs no identification (RFC 6864 section 4.1).
 pub fn ip_packet(source: IpAddr, destination: IpAddr, protocol: u8, payload: &[u8]) -> Option<Vec<u8>> {
+    packet(source, destination, protocol, (0, ipv4::DF), payload)
+}
+
+/// An IP packet, with this identification and these flags if it is IPv4.
+fn packet(
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    (id, flags): (u16, u16),
+    payload: &[u8],
+) -> Option<Vec<u8>> {
     let mut packet = Vec::with_capacity(ipv6::HEADER + payload.len());
     match (source, destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) if payload.len() <= ipv4::TOTAL_MAX - ipv4::HEADER => {
             let mut header = [0; ipv4::HEADER];
-            let repr = ipv4::Repr { source, destination, protocol, ds: 0, ttl: 64, id: 0, flags: 0 };
+            let repr = ipv4::Repr { source, destination, protocol, ds: 0, ttl: 64, id, flags };
             repr.write(&mut header, payload.len());
             packet.extend(header);
         }
@@ -147,7 +158,8 @@ pub fn ip_packet(source: IpAddr, destination: IpAddr, protocol: u8, payload: &[u
     Some(packet)
 }
 
-/// An echo request as a whole IP packet, or `None` when the addresses are of two families or `data` is too long.
+/// An echo request as a whole IP packet, or `None` when the addresses are of two families or `data` is too long. It may be
+/// fragmented: its identification differs from those of all other requests that have the same `id` (RFC 6864 section 4.3).
 pub fn echo_request(source: IpAddr, destination: IpAddr, id: u16, sequence: u16, data: &[u8]) -> Option<Vec<u8>> {
     let v6 = source.is_ipv6();
     let (kind, protocol) = if v6 { (128, ip::ICMPV6) } else { (8, ip::ICMP) };
@@ -162,7 +174,9 @@ pub fn echo_request(source: IpAddr, destination: IpAddr, id: u16, sequence: u16,
     }
     let sum = sum.with(&message).checksum();
     octets::put_u16(&mut message, 2, sum);
-    ip_packet(source, destination, protocol, &message)
+    // The numbers of two pings that run side by side lie far apart.
+    let identification = id.wrapping_mul(0x9e37).wrapping_add(sequence);
+    packet(source, destination, protocol, (identification, 0), &message)
 }
 
 #[cfg(test)]
@@ -217,6 +231,22 @@ mod tests {
             assert_eq!(Header::parse(message, v6).unwrap().class, Class::Error);
             assert_eq!(octets::u32(message, 4), Some(1420));
             assert!(offender.starts_with(quotation(message)));
+        }
+    }
+
+    #[test]
+    fn a_packet_has_an_identification_of_its_own_or_must_not_be_fragmented() {
+        let (a, b) = addresses(false);
+        let mut seen = std::collections::BTreeSet::new();
+        for (id, sequence) in (1..=4).flat_map(|id| (0..1000).map(move |sequence| (id, sequence))) {
+            let request = echo_request(a, b, id, sequence, b"data").unwrap();
+            assert_eq!(octets::u16(&request, 6), Some(0));
+            assert!(seen.insert(octets::u16(&request, 4).unwrap()), "{id} {sequence}");
+        }
+        let request = echo_request(a, b, 1, 1, b"data").unwrap();
+        let error = error_packet(Problem::TimeExceeded, b, a, &request).unwrap();
+        for packet in [error, ip_packet(a, b, ip::TCP, &[0; 20]).unwrap()] {
+            assert!(ip::Header::parse(&packet).unwrap().whole);
         }
     }
 

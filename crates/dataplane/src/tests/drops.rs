@@ -148,6 +148,20 @@ fn packets_that_wait_in_vain() {
 }
 
 #[test]
+fn a_packet_that_has_waited_and_cannot_be_read_is_counted() {
+    let mut lab = Lab::new();
+    let unreadable =
+        || path::Work { packet: Buffer::copy(&[0; 3]), source: path::Source::Port, header: None, cut: None };
+    assert!(lab.head.waiting.enter(TUNNEL, unreadable(), at(9), 4).is_none());
+    let watch = Watch::over(&lab.head);
+    lab.head.control(lab.now, Control::Replace(Arc::new(policy(&HEAD))), &mut Vec::new()).unwrap();
+    watch.only(&lab.head, &[(Reason::MalformedTransport, 1)]);
+    assert!(lab.head.waiting.enter(TUNNEL, unreadable(), at(9), 4).is_none());
+    lab.install(GCM);
+    watch.only(&lab.head, &[(Reason::MalformedTransport, 2)]);
+}
+
+#[test]
 fn the_log_is_bounded_and_says_what_it_left_out() {
     let mut lab = Lab::up(GCM);
     let mut lines = 0;

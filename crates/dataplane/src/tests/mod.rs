@@ -373,6 +373,7 @@ pub(crate) fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i * 31 % 251) as u8).collect()
 }
 
+/// A datagram that may be fragmented.
 pub(crate) fn udp(from: (&str, u16), to: (&str, u16), data: &[u8]) -> Vec<u8> {
     let mut datagram = Vec::new();
     datagram.extend(from.1.to_be_bytes());
@@ -380,7 +381,12 @@ pub(crate) fn udp(from: (&str, u16), to: (&str, u16), data: &[u8]) -> Vec<u8> {
     datagram.extend(u16::try_from(data.len() + 8).unwrap().to_be_bytes());
     datagram.extend([0, 0]);
     datagram.extend(data);
-    icmp::ip_packet(ip(from.0), ip(to.0), ip::UDP, &datagram).unwrap()
+    let packet = icmp::ip_packet(ip(from.0), ip(to.0), ip::UDP, &datagram).unwrap();
+    changed(packet, |packet| {
+        if packet[0] >> 4 == 4 {
+            packet[6] = 0
+        }
+    })
 }
 
 pub(crate) fn tcp(from: (&str, u16), to: (&str, u16), flags: u8, sequence: u32, acknowledgement: u32) -> Vec<u8> {
