@@ -49,6 +49,8 @@ counters! {
     half_open_limit
     /// First messages for which an older half-open IKE SA of the same source gave way.
     half_open_source_limit
+    /// First messages dropped because they are larger than a half-open IKE SA may keep.
+    first_message_too_large
     /// Half-open IKE SAs that never became more.
     half_open_expired
     /// Fragments accepted (RFC 7383).

@@ -20,6 +20,8 @@ use crate::{
 const STRANGERS_MAX: usize = 32;
 /// Refusals of strangers, and their log lines: ten a second, a hundred at once.
 const REFUSALS: RateLimit = RateLimit::new(Duration::from_millis(100), 100);
+/// Bytes of a first message, which a half-open IKE SA keeps: enough for the largest group and every proposal.
+const FIRST_MESSAGE_MAX: usize = 3_000;
 /// Answers to messages for IKE SAs and versions nobody here knows.
 const COURTESY: RateLimit = RateLimit::new(Duration::from_millis(50), 50);
 /// Log lines about limits: one a second.
@@ -370,6 +372,10 @@ impl Endpoint {
             self.counters.unexpected += 1;
             return;
         }
+        if raw.len() > FIRST_MESSAGE_MAX {
+            self.counters.first_message_too_large += 1;
+            return;
+        }
         let first = (path.remote, digest(raw));
         if let Some(id) = self.half_open.find(&first) {
             self.with(now, id, traffic, out, |sa, cx| sa.repeat_first(cx, path, raw));
@@ -543,8 +549,7 @@ impl Endpoint {
     fn put(&mut self, sa: Box<IkeSa>) {
         let id = sa.link.id;
         // One that failed still counts while its last answer is kept: it has proved nothing.
-        let established = matches!(sa.state, State::Established(_));
-        if established {
+        if matches!(sa.state, State::Established(_)) {
             self.half_open.close(id);
         }
         self.registry.note(&sa);

@@ -1,5 +1,5 @@
 //! IKE_SA_INIT as responder. Until a cookie has come back nothing is known of who asks: no answer is larger than its
-//! question but the real one, and nothing is kept that was not asked for with a right cookie once cookies are due.
+//! question, so that nobody is flooded in another's name, and nothing is kept that was not asked for with a right cookie once cookies are due.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::link::Link;
 use super::nat;
 use super::rules::{Contents, IKE_SA_INIT};
 use super::sa::{IkeSa, State};
-use super::{Began, Cx, digest, failed_ike, offers};
+use super::{Began, Cx, digest, failed_ike, nonce_min, offers};
 use crate::cookie::CookieJar;
 use crate::proposal::{Mismatch, Offer, Policy, Suite, choose};
 use crate::reason::{Reason, Subject};
@@ -49,7 +49,8 @@ pub(crate) fn answer_stranger(
 ) -> Option<Box<IkeSa>> {
     let Message { header, payloads } = message;
     let contents = Contents::new(payloads);
-    if contents.nonce.is_empty() || header.initiator_spi == 0 {
+    // What breaks the table is nothing we would discuss with a stranger.
+    if contents.check(IKE_SA_INIT).is_err() || header.initiator_spi == 0 {
         cx.counters.malformed += 1;
         return None;
     }
@@ -60,11 +61,7 @@ pub(crate) fn answer_stranger(
         refuse(cx, path, &header, Notify::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, vec![kind.0]));
         return None;
     }
-    // What breaks the table is nothing we would discuss with a stranger.
-    let Some(ke) = contents.ke.as_ref().filter(|_| contents.check(IKE_SA_INIT).is_ok()) else {
-        cx.counters.malformed += 1;
-        return None;
-    };
+    let ke = contents.ke.as_ref()?;
     let offered = offers::read(&contents.sa, ProtocolId::IKE);
     let chosen = match select(&cx.config.tunnels, &path, &offered) {
         Ok(chosen) => chosen,
@@ -85,11 +82,11 @@ pub(crate) fn answer_stranger(
         reply(cx, path, &header, 0, vec![Payload::Notify(Notify::new(NotifyType::INVALID_KE_PAYLOAD, wanted))]);
         return None;
     }
-    if ke.data.len() != group.public_len() {
+    if ke.data.len() != group.public_len() || contents.nonce.len() < nonce_min(&chosen.suite) {
         cx.counters.malformed += 1;
         return None;
     }
-    Some(open(cx, path, &header, &contents, chosen, group, ke, raw))
+    open(cx, path, &header, &contents, chosen, group, ke, raw)
 }
 
 /// True when no cookie is due, or the right one came.
@@ -123,15 +120,20 @@ fn refuse(cx: &mut Cx<'_>, path: Path, header: &Header, notify: Notify) -> bool 
     allowed
 }
 
-/// Sends an unprotected answer to an IKE_SA_INIT request and returns its bytes.
-fn reply(cx: &mut Cx<'_>, path: Path, request: &Header, spi_r: u64, payloads: Vec<Payload>) -> Vec<u8> {
+/// Sends an unprotected answer to an IKE_SA_INIT request and returns its bytes. `None`: it would be larger than its
+/// question.
+fn reply(cx: &mut Cx<'_>, path: Path, request: &Header, spi_r: u64, payloads: Vec<Payload>) -> Option<Vec<u8>> {
     let flags = Flags { initiator: false, response: true, version: false };
     let header = Header::new(request.initiator_spi, spi_r, ExchangeType::IKE_SA_INIT, flags, 0);
-    let message = Message { header, payloads }.write().unwrap_or_default();
+    let message = Message { header, payloads }.write().ok()?;
+    if message.len() > usize::try_from(request.length).unwrap_or(0) {
+        cx.counters.malformed += 1;
+        return None;
+    }
     cx.counters.sent += 1;
     let ds = 0;
     cx.out.push(crate::Output::Send { path, ds, message: message.clone() });
-    message
+    Some(message)
 }
 
 struct Chosen {
@@ -200,7 +202,7 @@ fn open(
     group: Group,
     ke: &KeyExchange,
     raw: &[u8],
-) -> Box<IkeSa> {
+) -> Option<Box<IkeSa>> {
     let id = cx.registry.sa_id();
     let spi_r = cx.registry.ike_spi(id, cx.random);
     let spi_i = header.initiator_spi;
@@ -210,7 +212,9 @@ fn open(
     let peer_knows_nat = nat::read(mode, spi_i, 0, &path, &contents.notifies);
     link.nat = peer_knows_nat.unwrap_or_default();
     link.traverses = peer_knows_nat.is_some();
-    let nonce = cx.nonce();
+    // No longer than theirs, so that the answer is no larger than the question.
+    let mut nonce = cx.nonce();
+    nonce.truncate(contents.nonce.len().max(nonce_min(&chosen.suite)));
     let key_pair = group.generate(cx.random);
     let answer = chosen.suite.as_offer(chosen.number, Vec::new());
     let mut payloads = vec![
@@ -224,7 +228,10 @@ fn open(
     if link.fragments {
         payloads.push(Payload::Notify(Notify::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, Vec::new())));
     }
-    let response = reply(cx, path, header, spi_r, payloads);
+    let Some(response) = reply(cx, path, header, spi_r, payloads) else {
+        cx.registry.release_ike(spi_r);
+        return None;
+    };
     link.incoming.answered(digest(raw), vec![response.clone()]);
     let signed = Signed { request: raw.to_vec(), response, nonce_i: contents.nonce.clone(), nonce_r: nonce };
     let state = HalfOpen {
@@ -236,5 +243,5 @@ fn open(
         keys: None,
         since: cx.now,
     };
-    Box::new(IkeSa { link, state: State::HalfOpen(Box::new(state)) })
+    Some(Box::new(IkeSa { link, state: State::HalfOpen(Box::new(state)) }))
 }

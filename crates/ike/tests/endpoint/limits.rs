@@ -6,6 +6,8 @@ use base::IpRange;
 use ike::pair::{A, B, Fate, Pair, TUNNEL, config, pair, tunnel};
 use ike::{Config, Output, Path, RemoteEndpoint, Traffic, Trigger, Tunnel, Usage};
 
+use wire::ike::{ExchangeType, Flags, Header, Message, Payload, parse_message};
+
 use super::{assert_settled, millis, secs};
 
 struct Nothing;
@@ -119,6 +121,81 @@ fn with_a_right_cookie_the_oldest_half_open_one_gives_way() {
     assert_eq!(world.sides[B].endpoint.counters().cookies_accepted, 1);
     // Nine strangers and the peer.
     assert_eq!(world.sides[B].endpoint.ike_sas(world.now).len(), 10);
+}
+
+#[test]
+fn no_answer_to_a_stranger_is_larger_than_its_question() {
+    // A short question that would cost a cookie.
+    let mut world = pair(12, |_, _| {});
+    let mut demanding = config(tunnel(B));
+    demanding.settings.force_cookies = true;
+    world.configure(B, demanding);
+    let flags = Flags { initiator: true, response: false, version: false };
+    let header = Header::new(7, 0, ExchangeType::IKE_SA_INIT, flags, 0);
+    let bare = Message { header, payloads: vec![Payload::Nonce(vec![1; 16])] }.write().unwrap();
+    let from = world.sides[A].address;
+    assert!(knock(&mut world, from, 7, &bare).is_empty());
+
+    // A whole one with the shortest nonce.
+    let least = |a: &mut Tunnel, b: &mut Tunnel| {
+        for side in [a, b] {
+            side.nat_traversal = ike::NatTraversal::Off;
+            side.ike.encryption = vec![crypto::Encryption::AesGcm16(256)];
+            side.groups = vec![crypto::Group::Curve25519];
+        }
+    };
+    let mut world = pair(13, least);
+    world.script(|_, _| Fate::Drop);
+    world.connect(A);
+    let mut message = parse_message(&world.seen[0].message).unwrap();
+    for payload in &mut message.payloads {
+        if let Payload::Nonce(nonce) = payload {
+            nonce.truncate(16);
+        }
+    }
+    let question = message.write().unwrap();
+    let answers = knock(&mut world, from, 8, &question);
+    assert_eq!(answers.len(), 1);
+    assert!(answers[0].len() <= question.len(), "{} {}", answers[0].len(), question.len());
+
+    // A PRF with longer keys wants more of a nonce.
+    let mut world = pair(14, |a, b| {
+        least(a, b);
+        (a.ike.prf, b.ike.prf) = (vec![crypto::Prf::HmacSha2_512], vec![crypto::Prf::HmacSha2_512]);
+    });
+    world.connect(A);
+    let mut message = parse_message(&world.seen[0].message).unwrap();
+    for payload in &mut message.payloads {
+        if let Payload::Nonce(nonce) = payload {
+            nonce.truncate(31);
+        }
+    }
+    assert!(knock(&mut world, from, 8, &message.write().unwrap()).is_empty());
+    world.run(secs(1));
+    assert_settled(&mut world);
+}
+
+#[test]
+fn a_first_message_too_large_to_keep_is_dropped() {
+    let mut world = pair(15, |_, _| {});
+    let mut message = parse_message(&template()).unwrap();
+    message.payloads.push(Payload::Vendor(vec![7; 60_000]));
+    let from = world.sides[A].address;
+    assert!(knock(&mut world, from, 8, &message.write().unwrap()).is_empty());
+    assert_eq!(world.sides[B].endpoint.counters().first_message_too_large, 1);
+    // With every group and every algorithm it is not.
+    let all = |a: &mut Tunnel, b: &mut Tunnel| {
+        for side in [a, b] {
+            side.groups = crypto::Group::ALL.to_vec();
+            side.ike.encryption = crypto::Encryption::ALL.to_vec();
+            side.ike.integrity = crypto::Integrity::ALL.to_vec();
+            side.ike.prf = crypto::Prf::ALL.to_vec();
+        }
+    };
+    let mut world = pair(16, all);
+    world.connect(A);
+    world.run(secs(1));
+    assert_settled(&mut world);
 }
 
 #[test]
