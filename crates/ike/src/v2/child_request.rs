@@ -145,7 +145,10 @@ impl Established {
         wanted: Option<Wanted>,
         group: Option<Group>,
     ) {
+        self.changed_group = group.is_some();
         let Some(tunnel) = link.tunnel.clone() else { return };
+        // What both agreed on last is the best guess.
+        let mut agreed = None;
         let offer = match (purpose, wanted) {
             (Purpose::New, Some(wanted)) => {
                 if cx.registry.carries(tunnel.id, &wanted) {
@@ -156,6 +159,7 @@ impl Established {
             (Purpose::Rekey(old), _) => {
                 let Some(old) = self.children.get(&old).filter(|old| old.is_current()) else { return };
                 let (local, remote) = (old.local.clone(), old.remote.clone());
+                agreed = old.suite.group.filter(|group| tunnel.pfs_groups.contains(group));
                 ChildOffer { spi_in: cx.registry.esp_spi(cx.random), local, remote, wanted: None }
             }
             (Purpose::New, None) => return,
@@ -165,7 +169,7 @@ impl Established {
             payloads.push(Payload::Notify(Notify::esp(NotifyType::REKEY_SA, old)));
         }
         let groups = Policy::pfs(&tunnel.pfs_groups);
-        let group = group.or_else(|| tunnel.pfs_groups.iter().copied().max());
+        let group = group.or(agreed).or_else(|| tunnel.pfs_groups.iter().copied().max());
         let key_pair = group.map(|group| group.generate(cx.random));
         let nonce = cx.nonce();
         offer.write(&tunnel, groups, &mut payloads);
@@ -225,6 +229,7 @@ impl Established {
             outbound_now: !void,
         };
         let Some(mut child) = Child::make(link, cx, &self.keys, making) else { return };
+        self.put_off = 0;
         let spi_in = child.spi_in;
         if void {
             child.replaced(link, cx);
@@ -265,12 +270,10 @@ impl Established {
             if let Some(group) = group.filter(|group| tunnel.pfs_groups.contains(group) && Some(*group) != sent)
                 && !self.changed_group
             {
-                self.changed_group = true;
                 self.ask_child(link, cx, request.purpose, request.offer.wanted, Some(group));
                 return;
             }
         }
-        self.changed_group = false;
         match (request.purpose, error) {
             // The peer has rekeyed or deleted it in the meantime: what replaced it, if anything, is here already.
             (Purpose::Rekey(_), _) if request.theirs.is_some() => {}

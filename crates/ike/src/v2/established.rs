@@ -76,7 +76,7 @@ pub(crate) struct Established {
     pub(super) pending: Option<SaId>,
     /// The peer has named another PFS group for the child SA being asked for.
     pub(super) changed_group: bool,
-    /// How often a new child SA was put off.
+    /// How often a new child SA was put off since the peer last made one.
     pub(super) put_off: u32,
     /// Another IKE SA of the tunnel does its work.
     pub(super) spare: bool,

@@ -41,7 +41,10 @@ impl Established {
     /// Asks for the replacement. `group` overrides our first choice when the peer wants another.
     pub(super) fn ask_ike(&mut self, link: &mut Link, cx: &mut Cx<'_>, group: Option<Group>) {
         let Some(tunnel) = link.tunnel.clone() else { return };
-        let Some(group) = group.or_else(|| tunnel.groups.iter().copied().max()) else { return };
+        self.changed_group = group.is_some();
+        // What both agreed on last is the best guess.
+        let agreed = self.suite.group.filter(|group| tunnel.groups.contains(group));
+        let Some(group) = group.or(agreed).or_else(|| tunnel.groups.iter().copied().max()) else { return };
         let id = cx.registry.sa_id();
         let spi = cx.registry.ike_spi(id, cx.random);
         let nonce = cx.nonce();
@@ -171,12 +174,10 @@ impl Established {
                 && !self.changed_group
                 && self.doomed.is_none()
             {
-                self.changed_group = true;
                 self.ask_ike(link, cx, Some(group));
                 return;
             }
         }
-        self.changed_group = false;
         let left = self.expires_at.since(cx.now);
         if contents.notify(NotifyType::TEMPORARY_FAILURE).is_none() {
             link.child_failed(cx, reason, false);

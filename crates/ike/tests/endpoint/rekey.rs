@@ -1,5 +1,6 @@
 //! Replacing SAs before their lives end, without losing a packet.
 
+use crypto::Group;
 use ike::pair::{A, B, Fate, Pair, pair};
 use ike::{ChildId, Tunnel, Which};
 
@@ -129,7 +130,6 @@ fn a_rekeying_survives_the_loss_of_each_of_its_messages() {
 
 #[test]
 fn forward_secrecy_by_another_group_takes_one_more_round() {
-    use crypto::Group;
     let mut world = up(7, |a, b| {
         short(a, b);
         b.ipsec_lifetime = secs(3_600);
@@ -167,4 +167,20 @@ fn a_day_of_rekeying_leaves_no_sa_over() {
         assert!(world.sides[side].children.is_empty());
         assert_eq!(world.sides[side].endpoint.next_deadline(), None);
     }
+}
+
+#[test]
+fn the_group_agreed_on_once_is_the_first_choice_of_every_later_rekeying() {
+    let mut world = up(6, |a, b| {
+        a.pfs_groups = vec![Group::Curve25519, Group::Ecp256];
+        b.pfs_groups = vec![Group::Ecp256];
+        (a.ipsec_lifetime, b.ipsec_lifetime) = (secs(100), secs(1_000));
+    });
+    let before = world.seen.len();
+    steady(&mut world, 300, 1_000);
+    assert!(world.sides[A].events("ike_quickmode_failed").is_empty());
+    let rekeyed = usize::try_from(world.sides[A].endpoint.counters().child_rekeyed).unwrap();
+    assert!(rekeyed >= 3, "{rekeyed}");
+    // A request, its answer, the DELETE and its answer; and once the group that the peer wants.
+    assert_eq!(world.seen.len() - before, 4 * rekeyed + 2);
 }
