@@ -509,6 +509,16 @@ mod tests {
     }
 
     #[test]
+    fn a_standing_error_does_not_keep_anybody_from_changing_something_else() {
+        let mut console = Console::head_office();
+        console.ok("set IPsecTunnel ipsec_hq_to_branch -force PSK=nobody");
+        let text = console.ok("set IPsecTunnel ipsec_hq_to_branch AutoEstablish=Yes");
+        assert!(text.contains("nobody"), "it is still told: {text}");
+        console.fails("set IPsecTunnel ipsec_hq_to_branch IKEAlgorithms=nothing");
+        console.ok("set IPsecTunnel ipsec_hq_to_branch PSK=my_secret_key");
+    }
+
+    #[test]
     fn pskgen_makes_a_key_that_is_told_once_and_never_shown_again() {
         let mut console = Console::head_office();
         let text = console.ok("pskgen MyPSK -size=512");

@@ -201,7 +201,7 @@ fn add(tree: &mut Tree, context: Context, command: &Command, strictness: Strictn
         // What is there without being declared may be declared.
         if existing.predefined && existing.info.name == info.name && existing.values.is_empty() {
             let id = existing.id;
-            return update(tree, id, command, strictness, "Added");
+            return update(tree, id, command, strictness, ("Added", &[]));
         }
         return Err(Problem::error(format!(
             "there is already an object called {}: {}",
@@ -216,7 +216,7 @@ fn add(tree: &mut Tree, context: Context, command: &Command, strictness: Strictn
         return Err(Problem::error(format!("the configuration has {OBJECTS_MAX} objects; no more are allowed")));
     }
     let id = tree.push(info, name.map(|(name, _)| name.to_owned()), parent);
-    let reply = update(tree, id, command, strictness, "Added");
+    let reply = update(tree, id, command, strictness, ("Added", &[]));
     let refused = match &reply {
         Ok(reply) => !reply.done,
         Err(_) => true,
@@ -290,7 +290,9 @@ fn place_of<'a>(
 
 fn set(tree: &mut Tree, context: Context, command: &Command, strictness: Strictness) -> Result<Reply, Problem> {
     let id = find(tree, context, command, false)?;
-    update(tree, id, command, strictness, "Modified")
+    // What was wrong before does not keep anybody from mending something else.
+    let standing = tree.get(id).map(|object| tree.check_object(object)).unwrap_or_default();
+    update(tree, id, command, strictness, ("Modified", &standing))
 }
 
 /// The object a command names.
@@ -336,7 +338,7 @@ fn update(
     id: ObjectId,
     command: &Command,
     strictness: Strictness,
-    done: &str,
+    (done, standing): (&str, &[Problem]),
 ) -> Result<Reply, Problem> {
     let Some(before) = tree.get(id).cloned() else { return Err(Problem::error("there is no such object")) };
     let mut object = before.clone();
@@ -407,7 +409,11 @@ fn update(
     if !object.disabled {
         problems.extend(tree.check_object(&object));
     }
-    let refused = problems.iter().any(Problem::is_error) && !command.has_option("force");
+    let is_new = |problem: &Problem| {
+        problem.property.as_deref().is_some_and(|property| given.contains(&property))
+            || !standing.iter().any(|old| (&old.message, &old.property) == (&problem.message, &problem.property))
+    };
+    let refused = problems.iter().any(|problem| problem.is_error() && is_new(problem)) && !command.has_option("force");
     if refused {
         replace(tree, before);
         tree.derive();
