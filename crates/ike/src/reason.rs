@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use base::{Duration, IpRange, Selector};
+use crypto::Group;
 use wire::ike::NotifyType;
 
 use crate::Explanation;
@@ -43,6 +44,8 @@ pub(crate) enum Reason {
     PeerDead { tunnel: String, silent: Duration },
     /// No tunnel is for this peer; why each was passed over.
     NoTunnel { local: IpAddr, passed_over: Vec<(String, String)> },
+    /// The peer wants the key exchange in a group that the tunnel does not allow.
+    PeerWantsGroup { tunnel: String, wanted: u16, allowed: Vec<Group> },
     /// The tunnel cannot begin by itself.
     CannotInitiate { tunnel: String, why: &'static str, remedy: &'static str },
     /// The peer refused with a notification that needs no words of its own.
@@ -68,6 +71,7 @@ impl Reason {
             Self::NoAnswer { .. } => "no_answer",
             Self::PeerDead { .. } => "peer_dead",
             Self::NoTunnel { .. } => "no_tunnel",
+            Self::PeerWantsGroup { .. } => "group_refused_by_peer",
             Self::CannotInitiate { .. } => "cannot_initiate",
             Self::PeerNotified { .. } => "refused_by_peer",
             Self::Misbehaved { .. } => "peer_misbehaved",
@@ -81,7 +85,7 @@ impl Reason {
             Self::NoProposal { .. } => Some(NotifyType::NO_PROPOSAL_CHOSEN),
             Self::WrongPsk { .. } | Self::OtherAuthMethod { .. } => Some(NotifyType::AUTHENTICATION_FAILED),
             Self::Selectors { .. } => Some(NotifyType::TS_UNACCEPTABLE),
-            // RFC 7296 section 2.6 leaves it open; to a stranger without a tunnel it is the honest short answer.
+            // RFC 7296 section 2.21.1 leaves it open; to a stranger without a tunnel it is the honest short answer.
             Self::NoTunnel { .. } => Some(NotifyType::NO_PROPOSAL_CHOSEN),
             Self::Misbehaved { .. } => Some(NotifyType::INVALID_SYNTAX),
             Self::Limit { .. } => Some(NotifyType::NO_ADDITIONAL_SAS),
@@ -91,6 +95,7 @@ impl Reason {
             | Self::AnswerNotOffered { .. }
             | Self::NoAnswer { .. }
             | Self::PeerDead { .. }
+            | Self::PeerWantsGroup { .. }
             | Self::CannotInitiate { .. }
             | Self::PeerNotified { .. } => None,
         }
@@ -177,10 +182,18 @@ impl Reason {
                 to.summary = format!("{peer} does not answer tunnel {tunnel}");
                 to.found = format!("no answer to {exchange}, sent {tries} times in {} seconds", after.as_secs());
                 to.expected = "an answer".into();
-                to.remedy = format!(
-                    "check that {peer} is reachable, that UDP ports 500 and 4500 are open on the way, and that an IKEv2 \
-                     gateway for this address runs there"
-                );
+                to.remedy = if *exchange == "IKE_AUTH" {
+                    // The first answer came, so somebody is there.
+                    format!(
+                        "check that UDP port 4500 and large datagrams pass on the way, and look into the log of {peer}, \
+                         which answered the first message: it may refuse in silence"
+                    )
+                } else {
+                    format!(
+                        "check that {peer} is reachable, that UDP ports 500 and 4500 are open on the way, and that an \
+                         IKEv2 gateway for this address runs there"
+                    )
+                };
             }
             Self::PeerDead { tunnel, silent } => {
                 to.summary = format!("{peer} of tunnel {tunnel} has died or cannot be reached any more");
@@ -196,7 +209,21 @@ impl Reason {
                 } else {
                     join(passed_over.iter().map(|(tunnel, why)| format!("{tunnel}: {why}")))
                 };
-                to.remedy = format!("set RemoteEndpoint of a tunnel to {peer}, or keep this peer away");
+                let local_only = |(_, why): &(String, String)| why.starts_with("LocalEndpoint");
+                to.remedy = if !passed_over.is_empty() && passed_over.iter().all(local_only) {
+                    format!("let the peer connect to that address, or set LocalEndpoint of its tunnel to {local}")
+                } else {
+                    format!("set RemoteEndpoint of a tunnel to {peer}, or keep this peer away")
+                };
+            }
+            Self::PeerWantsGroup { tunnel, wanted, allowed } => {
+                let name = Group::from_iana(*wanted).map(|group| format!(" ({group})")).unwrap_or_default();
+                to.summary = format!("{peer} wants a DH group that tunnel {tunnel} does not allow");
+                to.found = format!("INVALID_KE_PAYLOAD, which asks for group {wanted}{name}");
+                to.expected =
+                    format!("one of: {}", join(allowed.iter().map(|group| format!("{} ({group})", group.iana()))));
+                to.remedy =
+                    format!("add {wanted} to DHGroup of tunnel {tunnel} or configure one of its groups at the peer");
             }
             Self::CannotInitiate { tunnel, why, remedy } => {
                 to.summary = format!("tunnel {tunnel} cannot be set up from this side");

@@ -13,7 +13,7 @@ use super::protect::Protection;
 use super::rules::{Contents, IKE_SA_INIT};
 use super::sa::{IkeSa, State};
 use super::window::Patience;
-use super::{Began, Cx, Wanted, auth, failed_ike, offers};
+use super::{Began, Cx, Wanted, auth, failed_ike, nonce_min, offers};
 use crate::proposal::{Policy, accept, describe, propose};
 use crate::reason::{Reason, Subject};
 use crate::{Path, RemoteEndpoint, Tunnel};
@@ -124,32 +124,36 @@ impl AwaitInit {
         let Some(tunnel) = link.tunnel.clone() else { return State::AwaitInit(self) };
         if let Some(cookie) = contents.notify(NotifyType::COOKIE) {
             // RFC 7296 section 2.6: 1 to 64 bytes.
-            if (1..=64).contains(&cookie.data.len()) && self.may_restart() {
+            if !(1..=64).contains(&cookie.data.len()) {
+                self.note(link, misbehaved(&tunnel, format!("a cookie of {} bytes", cookie.data.len())));
+            } else if self.may_restart() {
                 self.cookie = Some(cookie.data.clone());
                 self.send(link, cx, &tunnel);
+            } else {
+                self.note(link, misbehaved(&tunnel, "it asks for a cookie again and again".into()));
             }
             return State::AwaitInit(self);
         }
         if let Some(notify) = contents.notify(NotifyType::INVALID_KE_PAYLOAD) {
-            let group = notify.data_u16().and_then(Group::from_iana);
+            let wanted = notify.data_u16();
             // RFC 7296 section 1.2: only a group that we offered, and not the one we have just sent.
-            let new = group.filter(|group| tunnel.groups.contains(group) && *group != self.key_pair.group());
-            if let Some(group) = new
-                && self.may_restart()
-            {
-                self.key_pair = group.generate(cx.random);
-                self.send(link, cx, &tunnel);
+            match wanted.and_then(Group::from_iana).filter(|group| tunnel.groups.contains(group)) {
+                None => {
+                    let (tunnel, allowed) = (tunnel.name.clone(), tunnel.groups.clone());
+                    self.note(link, Reason::PeerWantsGroup { tunnel, wanted: wanted.unwrap_or(0), allowed });
+                }
+                Some(group) if group != self.key_pair.group() && self.may_restart() => {
+                    self.key_pair = group.generate(cx.random);
+                    self.send(link, cx, &tunnel);
+                }
+                Some(group) => self.note(link, misbehaved(&tunnel, format!("it refuses and wants the group {group}"))),
             }
             return State::AwaitInit(self);
         }
         if let Some(notify) = contents.error() {
             cx.counters.unprotected_notifies += 1;
-            if self.hint.is_none() {
-                self.hint = Some(self.explain(&tunnel, notify.kind));
-                if let Some(sent) = &mut link.outgoing.sent {
-                    sent.patience.tries = sent.patience.tries.min(sent.tries + TRIES_AFTER_HINT);
-                }
-            }
+            let reason = self.explain(&tunnel, notify.kind);
+            self.note(link, reason);
             return State::AwaitInit(self);
         }
         match self.keys(link, header, contents, &tunnel) {
@@ -160,6 +164,17 @@ impl AwaitInit {
                 self.hint.get_or_insert(reason);
                 State::AwaitInit(self)
             }
+        }
+    }
+
+    /// An unprotected answer refuses: that explains a failure, and shortens the wait for a better answer.
+    fn note(&mut self, link: &mut Link, reason: Reason) {
+        if self.hint.is_some() {
+            return;
+        }
+        self.hint = Some(reason);
+        if let Some(sent) = &mut link.outgoing.sent {
+            sent.patience.tries = sent.patience.tries.min(sent.tries.saturating_add(TRIES_AFTER_HINT));
         }
     }
 
@@ -179,7 +194,11 @@ impl AwaitInit {
 
     /// Everything that the answer must hold before this state may end.
     fn keys(&self, link: &Link, header: &Header, contents: &Contents, tunnel: &Tunnel) -> Result<auth::Fresh, Reason> {
-        let misbehaved = |what: String| Reason::Misbehaved { tunnel: Some(tunnel.name.clone()), what };
+        let misbehaved = |what: String| misbehaved(tunnel, what);
+        // RFC 7296 section 2.5.
+        if let Some(kind) = contents.critical {
+            return Err(misbehaved(format!("a critical payload of unknown type {}", kind.0)));
+        }
         contents.check(IKE_SA_INIT).map_err(misbehaved)?;
         if header.responder_spi == 0 {
             return Err(misbehaved("an answer without SPI".into()));
@@ -192,6 +211,9 @@ impl AwaitInit {
             answer: describe(&answer),
             offered: policy.to_string(),
         })?;
+        if contents.nonce.len() < nonce_min(&suite) {
+            return Err(misbehaved(format!("a nonce of {} bytes, too short for the PRF", contents.nonce.len())));
+        }
         let ke = contents.ke.as_ref().ok_or_else(|| misbehaved("an answer without KE payload".into()))?;
         let group = self.key_pair.group();
         if suite.group != Some(group) || ke.group != group.iana() {
@@ -247,6 +269,10 @@ impl AwaitInit {
     pub(super) fn reason(&self, link: &Link, cx: &Cx<'_>) -> Reason {
         self.hint.clone().unwrap_or_else(|| no_answer(link, cx, "IKE_SA_INIT"))
     }
+}
+
+fn misbehaved(tunnel: &Tunnel, what: String) -> Reason {
+    Reason::Misbehaved { tunnel: Some(tunnel.name.clone()), what }
 }
 
 /// The outstanding request was sent often enough.

@@ -85,6 +85,27 @@ fn silence_is_explained_with_the_number_of_tries() {
 }
 
 #[test]
+fn silence_after_the_first_answer_points_at_what_differs_there() {
+    let mut world = pair(10, |_, _| {});
+    world.script(|number, _| if number < 2 { Fate::Deliver } else { Fate::Drop });
+    world.connect(A);
+    world.run(secs(200));
+    let a = trouble(&world, A);
+    assert_eq!(a.kind, "no_answer");
+    assert!(a.found.contains("IKE_AUTH, sent 7 times") && a.remedy.contains("large datagrams"), "{a:?}");
+}
+
+#[test]
+fn a_peer_that_called_the_wrong_address_of_ours_is_told_from_one_that_nobody_knows() {
+    let mut world = pair(11, |_, b| b.local_endpoint = Some("192.0.2.99".parse().unwrap()));
+    world.connect(A);
+    world.run(secs(2));
+    let stranger = world.sides[B].endpoint.stranger_troubles()[0].clone();
+    assert_eq!(stranger.explanation.expected, "to-a: LocalEndpoint is 192.0.2.99");
+    assert!(stranger.explanation.remedy.ends_with("set LocalEndpoint of its tunnel to 192.0.2.2"), "{stranger:?}");
+}
+
+#[test]
 fn a_stranger_is_told_why_each_tunnel_was_passed_over() {
     let elsewhere = "203.0.113.9".parse().unwrap();
     let mut world = pair(6, |_, b| b.remote_endpoint = RemoteEndpoint::Address(elsewhere));

@@ -154,6 +154,31 @@ fn answer_to_first(world: &Pair, notify: Notify) -> Datagram {
 }
 
 #[test]
+fn a_refusal_without_proof_is_at_least_explained_when_nothing_better_comes() {
+    let explained = |notify: Notify| {
+        let mut world = pair(11, |_, _| {});
+        world.script(|_, _| Fate::Drop);
+        world.connect(A);
+        let refusal = answer_to_first(&world, notify);
+        for _ in 0..10 {
+            world.deliver(&refusal);
+        }
+        world.run(secs(100));
+        world.sides[A].endpoint.troubles()[0].1.explanation.clone()
+    };
+    let group = explained(Notify::new(NotifyType::INVALID_KE_PAYLOAD, vec![0, 16]));
+    assert_eq!(group.kind, "group_refused_by_peer");
+    assert!(group.found.ends_with("group 16 (MODP 4096)"), "{group:?}");
+    assert_eq!(group.remedy, "add 16 to DHGroup of tunnel to-b or configure one of its groups at the peer");
+    let unknown = explained(Notify::new(NotifyType::INVALID_KE_PAYLOAD, vec![9, 9]));
+    assert_eq!(unknown.kind, "group_refused_by_peer");
+    let endless = explained(Notify::new(NotifyType::COOKIE, vec![1]));
+    assert_eq!((endless.kind, endless.found.as_str()), ("peer_misbehaved", "it asks for a cookie again and again"));
+    let long = explained(Notify::new(NotifyType::COOKIE, vec![1; 65]));
+    assert_eq!(long.found, "a cookie of 65 bytes");
+}
+
+#[test]
 fn any_number_of_cookies_is_survived_and_few_are_returned() {
     let mut world = pair(10, |_, _| {});
     world.script(|_, _| Fate::Drop);
