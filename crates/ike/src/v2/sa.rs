@@ -181,7 +181,8 @@ impl IkeSa {
     pub(crate) fn moved(&mut self, cx: &mut Cx<'_>, path: Path) {
         let old = self.link.path;
         let State::Established(established) = &mut self.state else { return };
-        if path == old || !self.link.nat.remote || path.local.is_ipv4() != path.remote.is_ipv4() {
+        if path == old || !self.link.nat.remote || self.link.nat.local || path.local.is_ipv4() != path.remote.is_ipv4()
+        {
             return;
         }
         self.link.path = path;

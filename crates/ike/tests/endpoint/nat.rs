@@ -123,3 +123,20 @@ fn an_answer_goes_back_where_the_question_came_from() {
     assert_eq!(world.seen.len(), before);
     assert_eq!(world.sides[B].endpoint.ike_sas(world.now).len(), 1);
 }
+
+#[test]
+fn who_is_behind_a_nat_follows_nobody() {
+    let mut world = pair(1, |_, b| {
+        (b.nat_traversal, b.remote_endpoint) = (NatTraversal::On, ike::RemoteEndpoint::Any);
+    });
+    world.nat = Some(Nat { outside: OUTSIDE, shift: 10_000 });
+    world.connect(A);
+    world.run(secs(1));
+    let status = &world.sides[A].endpoint.ike_sas(world.now)[0];
+    let (path, nat) = (status.path, status.nat);
+    assert_eq!(nat, (true, true));
+    let id = *world.sides[A].children.keys().next().unwrap();
+    world.act(A, |endpoint, now, out| endpoint.peer_moved(now, id, "203.0.113.6:31000".parse().unwrap(), out));
+    assert_eq!(world.sides[A].endpoint.ike_sas(world.now)[0].path, path);
+    assert_eq!(world.sides[A].children[&id].sa.path, path);
+}
