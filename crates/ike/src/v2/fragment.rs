@@ -8,12 +8,14 @@ use wire::ike::PayloadType;
 /// Fragments that one message may have.
 pub(super) const FRAGMENTS_MAX: u16 = 64;
 /// Bytes that one message may have when put together.
-const TEXT_MAX: usize = 65_536;
+pub(super) const TEXT_MAX: usize = 65_536;
+/// The same for a peer that has not proved yet who it is.
+pub(super) const TEXT_MAX_UNPROVED: usize = 8_192;
 
-/// The one message that is being put together: the window is 1, so there is no second.
+/// The one message that is being put together: the window is 1, so there is no second in this direction.
 #[derive(Debug, Default)]
 pub(super) struct Reassembly {
-    of: Option<(bool, u32)>,
+    of: Option<u32>,
     total: u16,
     first: Option<PayloadType>,
     parts: BTreeMap<u16, Secret>,
@@ -33,7 +35,7 @@ pub(super) enum Fragment {
 
 impl Reassembly {
     /// Whether a fragment is worth decrypting.
-    pub(super) fn wants(&self, message: (bool, u32), number: u16, total: u16) -> bool {
+    pub(super) fn wants(&self, message: u32, number: u16, total: u16) -> bool {
         if total > FRAGMENTS_MAX || number == 0 || number > total {
             return false;
         }
@@ -44,10 +46,11 @@ impl Reassembly {
     /// Takes an authenticated fragment.
     pub(super) fn add(
         &mut self,
-        message: (bool, u32),
+        message: u32,
         (number, total): (u16, u16),
         first: PayloadType,
         text: Secret,
+        text_max: usize,
     ) -> Fragment {
         if !self.wants(message, number, total) {
             return Fragment::Dropped;
@@ -56,7 +59,7 @@ impl Reassembly {
             *self = Self { of: Some(message), total, ..Self::default() };
         }
         self.bytes += text.len();
-        if self.bytes > TEXT_MAX {
+        if self.bytes > text_max {
             *self = Self::default();
             return Fragment::Dropped;
         }
@@ -79,7 +82,7 @@ impl Reassembly {
 mod tests {
     use super::*;
 
-    const M: (bool, u32) = (false, 7);
+    const M: u32 = 7;
 
     fn part(text: &str) -> Secret {
         Secret::copy(text.as_bytes())
@@ -88,20 +91,20 @@ mod tests {
     #[test]
     fn fragments_come_in_any_order_and_more_than_once() {
         let mut set = Reassembly::default();
-        assert!(matches!(set.add(M, (3, 3), PayloadType::NONE, part("c")), Fragment::Kept));
-        assert!(matches!(set.add(M, (1, 3), PayloadType::SA, part("a")), Fragment::Kept));
-        assert!(matches!(set.add(M, (3, 3), PayloadType::NONE, part("c")), Fragment::Dropped));
-        let Fragment::Whole(first, text) = set.add(M, (2, 3), PayloadType::NONE, part("b")) else { panic!() };
+        assert!(matches!(set.add(M, (3, 3), PayloadType::NONE, part("c"), TEXT_MAX), Fragment::Kept));
+        assert!(matches!(set.add(M, (1, 3), PayloadType::SA, part("a"), TEXT_MAX), Fragment::Kept));
+        assert!(matches!(set.add(M, (3, 3), PayloadType::NONE, part("c"), TEXT_MAX), Fragment::Dropped));
+        let Fragment::Whole(first, text) = set.add(M, (2, 3), PayloadType::NONE, part("b"), TEXT_MAX) else { panic!() };
         assert_eq!((first, text.expose()), (PayloadType::SA, &b"abc"[..]));
     }
 
     #[test]
     fn a_larger_set_replaces_a_smaller_one_never_the_reverse() {
         let mut set = Reassembly::default();
-        set.add(M, (1, 2), PayloadType::SA, part("ab"));
-        assert!(matches!(set.add(M, (1, 3), PayloadType::SA, part("a")), Fragment::Kept));
-        assert!(matches!(set.add(M, (2, 2), PayloadType::NONE, part("c")), Fragment::Dropped));
-        assert!(matches!(set.add(M, (2, 3), PayloadType::NONE, part("b")), Fragment::Kept));
+        set.add(M, (1, 2), PayloadType::SA, part("ab"), TEXT_MAX);
+        assert!(matches!(set.add(M, (1, 3), PayloadType::SA, part("a"), TEXT_MAX), Fragment::Kept));
+        assert!(matches!(set.add(M, (2, 2), PayloadType::NONE, part("c"), TEXT_MAX), Fragment::Dropped));
+        assert!(matches!(set.add(M, (2, 3), PayloadType::NONE, part("b"), TEXT_MAX), Fragment::Kept));
     }
 
     #[test]
@@ -109,8 +112,9 @@ mod tests {
         let mut set = Reassembly::default();
         assert!(!set.wants(M, 1, FRAGMENTS_MAX + 1) && !set.wants(M, 0, 3) && !set.wants(M, 4, 3));
         let big = || Secret::new(vec![0; 40_000]);
-        assert!(matches!(set.add(M, (1, 3), PayloadType::SA, big()), Fragment::Kept));
-        assert!(matches!(set.add(M, (2, 3), PayloadType::NONE, big()), Fragment::Dropped));
+        assert!(matches!(set.add(M, (1, 3), PayloadType::SA, big(), TEXT_MAX), Fragment::Kept));
+        assert!(matches!(set.add(M, (2, 3), PayloadType::NONE, big(), TEXT_MAX), Fragment::Dropped));
         assert_eq!(set.bytes, 0);
+        assert!(matches!(set.add(M, (1, 3), PayloadType::SA, big(), TEXT_MAX_UNPROVED), Fragment::Dropped));
     }
 }

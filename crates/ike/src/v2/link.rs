@@ -7,6 +7,7 @@ use base::{Instant, Random};
 use wire::ike::{ExchangeType, Flags, Header, Payload, PayloadType};
 
 use super::fragment::Reassembly;
+use super::nat;
 use super::protect::Protection;
 use super::window::{Incoming, Outgoing, Patience};
 use super::{Began, Cx, Effect, Nat, SaId};
@@ -31,7 +32,10 @@ pub(crate) struct Link {
     pub(crate) tunnel: Option<Arc<Tunnel>>,
     pub(super) outgoing: Outgoing,
     pub(super) incoming: Incoming,
-    pub(super) reassembly: Reassembly,
+    /// The request of the peer that is being put together.
+    pub(super) requests: Reassembly,
+    /// The answer of the peer that is being put together.
+    pub(super) answers: Reassembly,
     /// Digest of the first fragment of the request that is being put together.
     pub(super) first_fragment: Option<[u8; 20]>,
     pub(super) protection: Option<Protection>,
@@ -63,7 +67,8 @@ impl Link {
             tunnel: None,
             outgoing: Outgoing::default(),
             incoming: Incoming::default(),
-            reassembly: Reassembly::default(),
+            requests: Reassembly::default(),
+            answers: Reassembly::default(),
             first_fragment: None,
             protection: None,
             last_sent: now,
@@ -149,7 +154,7 @@ impl Link {
     ) -> Vec<Vec<u8>> {
         let flags = Flags { initiator: self.initiator, response, version: false };
         let header = Header::new(self.spi_i, self.spi_r, exchange, flags, id);
-        let limit = self.fragments.then_some(cx.config.settings.fragment_size);
+        let limit = self.fragments.then(|| nat::room(cx.config.settings.fragment_size, &self.path));
         match &mut self.protection {
             Some(protection) => protection.seal(&header, payloads, limit, cx.random),
             None => Vec::new(),

@@ -9,7 +9,7 @@ use super::auth::AwaitAuth;
 use super::child::Child;
 use super::closing::Closing;
 use super::established::Established;
-use super::fragment::Fragment;
+use super::fragment::{Fragment, TEXT_MAX, TEXT_MAX_UNPROVED};
 use super::init::{AwaitInit, no_answer};
 use super::init_response::HalfOpen;
 use super::link::{Asked, Link};
@@ -52,8 +52,12 @@ impl IkeSa {
         }
         // RFC 7296 section 2.21.4: whatever else is said without protection is a hint at most.
         match contents.error() {
-            Some(_) => {
+            Some(notify) => {
                 cx.counters.unprotected_notifies += 1;
+                // A peer that has started anew is found out in seconds.
+                if awaited && notify.kind == NotifyType::INVALID_IKE_SPI {
+                    self.link.outgoing.hurry(cx.now);
+                }
                 self.hint(cx);
             }
             None => cx.counters.unexpected += 1,
@@ -63,7 +67,7 @@ impl IkeSa {
     /// The first message once more: answered again while it is all that we know.
     pub(crate) fn repeat_first(&mut self, cx: &mut Cx<'_>, path: Path, raw: &[u8]) {
         let half_open = matches!(self.state, State::HalfOpen(_));
-        match self.link.incoming.repeated(raw).filter(|_| half_open) {
+        match self.link.incoming.repeated(cx.now, raw).filter(|_| half_open) {
             Some(messages) => {
                 cx.counters.repeated_requests += 1;
                 let messages = messages.to_vec();
@@ -95,6 +99,7 @@ impl IkeSa {
         // From here on the message is the peer's own.
         let request_digest = match envelope.protection {
             Piece::Whole => digest(envelope.datagram()),
+            Piece::Fragment { .. } if header.flags.response => [0; 20],
             Piece::Fragment { .. } => self.link.first_fragment.take().unwrap_or_default(),
         };
         self.heard(cx, path);
@@ -120,7 +125,7 @@ impl IkeSa {
             return true;
         }
         let last = next.checked_sub(1) == Some(header.message_id) && self.link.incoming.has_answer();
-        match last.then(|| self.link.incoming.repeated(envelope.datagram())).flatten() {
+        match last.then(|| self.link.incoming.repeated(cx.now, envelope.datagram())).flatten() {
             Some(messages) => {
                 cx.counters.repeated_requests += 1;
                 let messages = messages.to_vec();
@@ -134,9 +139,15 @@ impl IkeSa {
     /// Checks and decrypts; of a fragmented message, all of it once it is whole.
     fn open(&mut self, cx: &mut Cx<'_>, envelope: &Envelope<'_>) -> Option<(wire::ike::PayloadType, base::Secret)> {
         let protection = self.link.protection.as_ref()?;
-        let message = (envelope.header.flags.response, envelope.header.message_id);
+        let (response, message) = (envelope.header.flags.response, envelope.header.message_id);
+        // A request of theirs and their answer to ours may be under way together.
+        let reassembly = if response { &mut self.link.answers } else { &mut self.link.requests };
+        let text_max = match self.state {
+            State::Established(_) | State::Closing(_) => TEXT_MAX,
+            _ => TEXT_MAX_UNPROVED,
+        };
         if let Piece::Fragment { number, total } = envelope.protection
-            && (!self.link.fragments || !self.link.reassembly.wants(message, number, total))
+            && (!self.link.fragments || !reassembly.wants(message, number, total))
         {
             cx.counters.fragments_dropped += 1;
             return None;
@@ -148,10 +159,10 @@ impl IkeSa {
         match envelope.protection {
             Piece::Whole => Some((envelope.first, text)),
             Piece::Fragment { number, total } => {
-                if number == 1 {
+                if number == 1 && !response {
                     self.link.first_fragment = Some(digest(envelope.datagram()));
                 }
-                match self.link.reassembly.add(message, (number, total), envelope.first, text) {
+                match reassembly.add(message, (number, total), envelope.first, text, text_max) {
                     Fragment::Kept => {
                         cx.counters.fragments += 1;
                         None
@@ -177,7 +188,8 @@ impl IkeSa {
         self.moved(cx, path);
     }
 
-    /// RFC 7296 section 2.23: a peer behind a NAT is followed to wherever its authenticated packets come from.
+    /// RFC 7296 section 2.23: a peer behind a NAT is followed to wherever its authenticated packets come from, but not
+    /// by who is behind one itself: there the address of a packet is what somebody on the way has made of it.
     pub(crate) fn moved(&mut self, cx: &mut Cx<'_>, path: Path) {
         let old = self.link.path;
         let State::Established(established) = &mut self.state else { return };
