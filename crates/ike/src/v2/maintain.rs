@@ -15,6 +15,9 @@ use crate::{Output, Trouble, events};
 /// Silence on ESP within this time counts as life while a liveness check is unanswered.
 const FRESH: Duration = Duration::from_secs(3);
 
+/// How many times the configured tries a request is given whose peer is heard otherwise.
+const PERSISTENCE: u32 = 3;
+
 impl Established {
     /// When time has something to do next, and what.
     pub(super) fn deadline(&self, link: &Link) -> (Instant, &'static str) {
@@ -60,6 +63,13 @@ impl Established {
                     sent.tries = 1;
                     sent.next_at = cx.now + sent.wait;
                 }
+            }
+            Due::GiveUp if self.worth_more_tries(link, cx) => {
+                if let Some(sent) = &mut link.outgoing.sent {
+                    sent.patience.tries += cx.config.settings.retransmit_tries.max(1);
+                    (sent.tries, sent.next_at) = (sent.tries + 1, cx.now + sent.wait);
+                }
+                link.repeat(cx);
             }
             Due::GiveUp => return self.die(link, cx),
         }
@@ -181,6 +191,16 @@ impl Established {
         matches!(self.active, Some(Active::Liveness))
             && asked.is_some_and(|asked| heard > asked)
             && cx.now.since(heard) <= FRESH
+    }
+
+    /// Another request is unanswered, but the peer was heard since it was last sent: RFC 7296 section 2.4 calls no peer
+    /// dead that still speaks. It is repeated on, though not without end: while it stands, no other can be made.
+    fn worth_more_tries(&self, link: &Link, cx: &Cx<'_>) -> bool {
+        let Some(sent) = &link.outgoing.sent else { return false };
+        let most = cx.config.settings.retransmit_tries.saturating_mul(PERSISTENCE);
+        let ours = matches!(self.active, Some(Active::Child(_) | Active::Ike(_) | Active::Delete(..)));
+        let stands = self.successor.is_none() && self.doomed.is_none();
+        ours && stands && sent.tries < most && cx.now.since(self.heard(cx)) <= sent.wait
     }
 
     fn check_liveness(&mut self, link: &Link, cx: &mut Cx<'_>) {

@@ -138,3 +138,50 @@ fn packets_do_not_hammer_a_tunnel_that_has_just_failed() {
     }
     assert!(world.seen.len() <= 4 * 4, "{}", world.seen.len());
 }
+
+#[test]
+fn a_request_is_repeated_on_while_the_peer_is_heard_though_not_for_ever() {
+    for heals in [true, false] {
+        let mut world = pair(10, |a, b| (a.dpd_interval, b.dpd_interval) = (None, None));
+        world.connect(A);
+        world.run(secs(1));
+        assert!(world.ping());
+        world.script(|_, _| Fate::Drop);
+        let id = *world.sides[A].children.keys().next().unwrap();
+        world.act(A, |endpoint, now, out| endpoint.soft_limit(now, id, out));
+        // Long after the usual number of tries.
+        for _ in 0..150 {
+            world.run(secs(1));
+            assert!(world.ping());
+        }
+        assert_eq!(world.sides[A].endpoint.counters().peers_dead, 0);
+        if heals {
+            world.script(|_, _| Fate::Deliver);
+            for _ in 0..30 {
+                world.run(secs(1));
+                assert!(world.ping());
+            }
+            assert_settled(&mut world);
+            assert_eq!(world.sides[A].endpoint.counters().child_rekeyed, 1);
+        } else {
+            for _ in 0..200 {
+                world.run(secs(1));
+                world.packet(B);
+            }
+            assert_eq!(world.sides[A].endpoint.counters().peers_dead, 1);
+        }
+    }
+}
+
+#[test]
+fn a_request_to_a_peer_that_is_silent_is_given_up_after_its_tries() {
+    let mut world = pair(11, |a, b| (a.dpd_interval, b.dpd_interval) = (None, None));
+    world.connect(A);
+    world.run(secs(1));
+    assert!(world.ping());
+    world.cut(B, true);
+    let id = *world.sides[A].children.keys().next().unwrap();
+    world.act(A, |endpoint, now, out| endpoint.soft_limit(now, id, out));
+    world.run(secs(80));
+    assert_eq!(world.sides[A].endpoint.counters().peers_dead, 1);
+}
