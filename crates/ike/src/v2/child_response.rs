@@ -111,9 +111,11 @@ impl Established {
             return Err(plain(NotifyType::TEMPORARY_FAILURE));
         }
         let old = self.replaced_by(contents)?;
-        if old.is_none() && self.children.len() >= CHILDREN_MAX {
+        // What was replaced goes with the peer's DELETE, or ours after a while: a peer may not replace faster for ever.
+        let limit = if old.is_some() { CHILDREN_MAX * 2 } else { CHILDREN_MAX };
+        if self.children.len() >= limit {
             cx.counters.child_limit += 1;
-            let reason = Reason::Limit { tunnel: Some(tunnel.name.clone()), what: "child SAs", limit: CHILDREN_MAX };
+            let reason = Reason::Limit { tunnel: Some(tunnel.name.clone()), what: "child SAs", limit };
             link.child_failed(cx, &reason, false);
             return Err(plain(NotifyType::NO_ADDITIONAL_SAS));
         }

@@ -322,7 +322,8 @@ impl Established {
             Some(Active::Ike(request)) => cx.registry.release_ike(request.spi()),
             Some(Active::Delete(..) | Active::Liveness) | None => {}
         }
-        let waiting = self.tasks.drain(..).any(|task| matches!(task, Task::NewChild(_)));
+        let put_off = std::mem::take(&mut self.later).into_iter().map(|(_, task)| task);
+        let waiting = self.tasks.drain(..).chain(put_off).any(|task| matches!(task, Task::NewChild(_)));
         if let Some(tunnel) = link.tunnel_id().filter(|_| waiting) {
             cx.out.push(crate::Output::Failed { tunnel });
         }
