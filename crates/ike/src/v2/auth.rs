@@ -138,9 +138,7 @@ impl AwaitAuth {
                 notify => Reason::PeerNotified { tunnel: name(), exchange: "IKE_AUTH", notify },
             });
         }
-        if let Some(kind) = contents.critical {
-            return Err(misbehaved(format!("a critical payload of unknown type {}", kind.0)));
-        }
+        contents.check_critical().map_err(misbehaved)?;
         contents.check(IKE_AUTH_RESPONSE).map_err(misbehaved)?;
         let (Some(id), Some(auth)) = (&contents.id_r, &contents.auth) else {
             return Err(misbehaved("an answer without IDr and AUTH".into()));

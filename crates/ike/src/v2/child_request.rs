@@ -9,7 +9,7 @@ use super::established::{Active, Established, Task};
 use super::link::Link;
 use super::rules::{CREATE_CHILD, Contents, selectors as wire_selectors};
 use super::window::Patience;
-use super::{Cx, Effect, Wanted, offers};
+use super::{Cx, Effect, Wanted, nonce_min, offers};
 use crate::proposal::{GroupRule, Policy, Suite, accept, describe, propose};
 use crate::reason::{Reason, Subject};
 use crate::{Tunnel, selectors};
@@ -192,7 +192,7 @@ impl Established {
         contents: &Contents,
     ) {
         let Some(tunnel) = link.tunnel.clone() else { return };
-        match finish(&tunnel, &request, contents) {
+        match finish(&tunnel, &self.suite, &request, contents) {
             Ok((answer, shared)) => self.child_made(link, cx, *request, answer, shared.as_ref(), &contents.nonce),
             Err(reason) => self.child_refused(link, cx, &tunnel, *request, contents, &reason),
         }
@@ -328,12 +328,17 @@ impl Established {
 /// Reads the answer and makes the shared secret of PFS.
 fn finish(
     tunnel: &Tunnel,
+    ike: &Suite,
     request: &ChildRequest,
     contents: &Contents,
 ) -> Result<(ChildAnswer, Option<base::Secret>), Reason> {
     let misbehaved = |what| Reason::Misbehaved { tunnel: Some(tunnel.name.clone()), what };
     let answer = read_answer(tunnel, &request.offer, Policy::pfs(&tunnel.pfs_groups), contents)?;
     contents.check(CREATE_CHILD).map_err(misbehaved)?;
+    contents.check_critical().map_err(misbehaved)?;
+    if contents.nonce.len() < nonce_min(ike) {
+        return Err(misbehaved("a nonce too short for the PRF".into()));
+    }
     let shared = match (&request.key_pair, &contents.ke) {
         (None, _) => None,
         (Some(pair), Some(ke)) if ke.group == pair.group().iana() && answer.suite.group == Some(pair.group()) => {

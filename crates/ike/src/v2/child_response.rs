@@ -8,7 +8,7 @@ use super::child_request::{Purpose, Rival};
 use super::established::{Active, Established, Task};
 use super::link::{Asked, Link};
 use super::rules::{CREATE_CHILD, Contents, selectors as wire_selectors};
-use super::{Cx, offers};
+use super::{Cx, nonce_min, offers};
 use crate::proposal::{GroupRule, Policy, Suite, choose};
 use crate::reason::{Reason, Subject};
 use crate::selectors::{Narrowed, Side, narrow};
@@ -106,6 +106,9 @@ impl Established {
         let plain = |kind| Notify::new(kind, Vec::new());
         let Some(tunnel) = link.tunnel.clone() else { return Err(plain(NotifyType::NO_ADDITIONAL_SAS)) };
         contents.check(CREATE_CHILD).map_err(|_| plain(NotifyType::INVALID_SYNTAX))?;
+        if contents.nonce.len() < nonce_min(&self.suite) {
+            return Err(plain(NotifyType::INVALID_SYNTAX));
+        }
         // RFC 7296 section 2.25.2: not while the IKE SA itself is being replaced.
         if matches!(self.active, Some(Active::Ike(_))) || self.successor.is_some() {
             return Err(plain(NotifyType::TEMPORARY_FAILURE));

@@ -14,7 +14,7 @@ use super::protect::Protection;
 use super::rules::{Contents, REKEY_IKE};
 use super::sa::{IkeSa, State};
 use super::window::Patience;
-use super::{Cx, Effect, SaId, Wanted, offers};
+use super::{Cx, Effect, SaId, Wanted, nonce_min, offers};
 use crate::proposal::{Policy, Suite, accept, choose, propose};
 use crate::reason::{Reason, Subject};
 use crate::{Tunnel, events};
@@ -134,8 +134,12 @@ impl Established {
             });
         }
         contents.check(REKEY_IKE).map_err(misbehaved)?;
+        contents.check_critical().map_err(misbehaved)?;
         let answered = offers::read(&contents.sa, ProtocolId::IKE);
         let suite = accept(&answered, &policy).map_err(|_| misbehaved("algorithms that were not offered".into()))?;
+        if contents.nonce.len() < nonce_min(&suite) {
+            return Err(misbehaved("a nonce too short for the PRF".into()));
+        }
         let spi = contents.sa.first().and_then(wire::ike::Proposal::spi_u64).filter(|spi| *spi != 0);
         let spi = spi.ok_or_else(|| misbehaved("an IKE SA without SPI".into()))?;
         let group = request.key_pair.group();
@@ -212,6 +216,9 @@ impl Established {
             link.child_failed(cx, &reason, false);
             plain(NotifyType::NO_PROPOSAL_CHOSEN)
         })?;
+        if contents.nonce.len() < nonce_min(&suite) {
+            return Err(plain(NotifyType::INVALID_SYNTAX));
+        }
         let group = suite.group.ok_or_else(|| plain(NotifyType::NO_PROPOSAL_CHOSEN))?;
         let ke = contents.ke.as_ref().filter(|ke| ke.group == group.iana());
         let ke = ke.ok_or_else(|| Notify::new(NotifyType::INVALID_KE_PAYLOAD, group.iana().to_be_bytes().to_vec()))?;

@@ -114,6 +114,11 @@ impl Contents {
         Ok(())
     }
 
+    /// RFC 7296 section 2.5: an answer with a critical payload that we do not know is not to be used.
+    pub(super) fn check_critical(&self) -> Result<(), String> {
+        self.critical.map_or(Ok(()), |kind| Err(format!("a critical payload of unknown type {}", kind.0)))
+    }
+
     /// True when a payload of this type is there.
     pub(super) fn has(&self, kind: PayloadType) -> bool {
         self.kinds.contains(&kind)
