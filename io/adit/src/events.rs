@@ -116,6 +116,32 @@ base::events! {
         reason: String,
     }
 
+    /// The kernel did not check source addresses, so that a packet in clear text could have claimed to come out of a
+    /// tunnel, or out of the network that a tunnel protects. It drops IPv4 packets now whose sender is reached over
+    /// another interface; this goes back at exit. Where routes are asymmetric, set rp_filter to 2 on the interface.
+    SourceCheckEnabled = 03_299_019 rev 1, Notice, SYSTEM, "source_check_enabled", action "set_sysctl" {
+        sysctl: String,
+        value: String,
+    }
+
+    /// These interfaces have rp_filter 2: the kernel forwards IPv4 packets that claim to come out of a tunnel or out of
+    /// the network that a tunnel protects. Unless routes are asymmetric there, set net.ipv4.conf.NAME.rp_filter to 1.
+    SourceCheckLoose = 03_299_020 rev 1, Warning, SYSTEM, "source_check_loose", action "none" {
+        interfaces: String,
+    }
+
+    /// What was changed in the kernel could not be written down: a gateway that is killed now leaves its values behind.
+    SysctlsNotRecorded = 03_299_021 rev 1, Warning, SYSTEM, "sysctls_not_recorded", action "none" {
+        file: String,
+        reason: String,
+    }
+
+    /// An earlier gateway that did not end properly left these changed. This one puts the host's own values back when
+    /// it ends.
+    SysctlsTakenOver = 03_299_022 rev 1, Notice, SYSTEM, "sysctls_taken_over", action "none" {
+        sysctls: usize,
+    }
+
     /// Whoever reads standard output does not keep up: lines of the log were dropped here, so that the gateway did not
     /// have to wait. Give the log a faster reader, or log less.
     LogLinesDropped = 03_299_030 rev 1, Warning, SYSTEM, "log_lines_dropped", action "drop" {

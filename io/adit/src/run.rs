@@ -303,8 +303,17 @@ impl Shell {
 
     fn report_switch(&mut self, now: Now, outcome: Outcome) {
         match outcome {
-            Outcome::Changed { sysctl, value } => {
+            Outcome::Forwarding { sysctl, value } => {
                 self.log.event(now.utc, &events::ForwardingEnabled { sysctl, value: value.to_owned() });
+            }
+            Outcome::SourceCheck { sysctl, value } => {
+                self.log.event(now.utc, &events::SourceCheckEnabled { sysctl, value: value.to_owned() });
+            }
+            Outcome::LooseSourceCheck { interfaces } => {
+                self.log.event(now.utc, &events::SourceCheckLoose { interfaces });
+            }
+            Outcome::Unrecorded { file, reason } => {
+                self.log.event(now.utc, &events::SysctlsNotRecorded { file, reason });
             }
             Outcome::Refused { sysctl, value, reason } => {
                 self.log.event(now.utc, &events::SysctlRefused { sysctl, value: value.to_owned(), reason });

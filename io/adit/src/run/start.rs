@@ -77,6 +77,11 @@ pub fn start(options: &RunOptions) -> Result<Shell, Exit> {
         .and_then(|()| epoll.add(&monitor, MONITOR))
         .and_then(|()| epoll.add(&writer, WRITER))
         .map_err(failed("epoll"))?;
+    // Beside the socket, because it is as short-lived: a host that boots anew has its own values again.
+    let forwarding = Forwarding::take_over(options.control.with_extension("sysctls"));
+    if forwarding.changed() > 0 {
+        log.event(now.utc, &events::SysctlsTakenOver { sysctls: forwarding.changed() });
+    }
     let version = env!("CARGO_PKG_VERSION").to_owned();
     log.event(now.utc, &events::Started { version, configuration: file, interface: name });
     Ok(Shell {
@@ -88,7 +93,7 @@ pub fn start(options: &RunOptions) -> Result<Shell, Exit> {
         monitor,
         netlink,
         routes: Routes::default(),
-        forwarding: Forwarding::default(),
+        forwarding,
         writer,
         log,
         target: place.target.display().to_string(),

@@ -59,6 +59,10 @@ const TESTS: &[Test] = tests![
     Root: routing::a_tun_device_that_is_down_leaves_its_networks_unreachable,
     Root: routing::without_its_source_address_a_network_leads_to_the_tunnel_or_nowhere,
     Root: routing::a_lost_route_comes_back_while_the_hosts_other_routes_never_rest,
+    Root: routing::who_claims_to_be_behind_a_tunnel_or_in_the_lan_is_not_believed_on_the_wan,
+    Root: routing::a_loose_check_of_sources_is_left_and_told,
+    Root: routing::after_a_kill_the_next_gateway_gives_the_host_its_own_settings_back,
+    Root: routing::what_the_administrator_sets_meanwhile_stays,
 ];
 
 fn main() -> ExitCode {

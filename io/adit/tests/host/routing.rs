@@ -19,7 +19,16 @@ fn assert_refused(host: &Host) {
 }
 
 fn switch(host: &Host, name: &str) -> String {
-    text(&host.exec("sysctl", &["-n", name])).trim().to_owned()
+    text(&host.exec("cat", &[&switch_path(name)])).trim().to_owned()
+}
+
+fn set_switch(host: &Host, name: &str, value: &str) {
+    let line = format!("echo {value} > {}", switch_path(name));
+    assert!(host.exec("sh", &["-c", &line]).status.success());
+}
+
+fn switch_path(name: &str) -> String {
+    format!("/proc/sys/{}", name.replace('.', "/"))
 }
 
 fn configuration(host: &Host) -> String {
@@ -62,7 +71,8 @@ pub fn without_its_source_address_a_network_leads_to_the_tunnel_or_nowhere() {
     let host = Host::new();
     let _daemon = host.start(&configuration(&host));
     wait_until("the route has its source", || host.own_routes().contains("src 172.16.1.1"));
-    host.ip("addr add 172.16.1.7/24 dev lan");
+    // With a network of its own, or it would go with the other.
+    host.ip("addr add 172.16.1.7/25 dev lan");
     host.ip("addr del 172.16.1.1/24 dev lan");
     let way = way_to_branch(&host);
     assert!(!way.contains("dev wan"), "{way}");
@@ -79,4 +89,67 @@ pub fn a_lost_route_comes_back_while_the_hosts_other_routes_never_rest() {
     assert_refused(&host);
     wait_until("the route is back", || leads_to_tunnel(&host));
     assert!(routing_daemon.is_running());
+}
+
+/// Without a check of sources, whatever the distribution's own setting is.
+fn believe_everybody(host: &Host) {
+    for interface in ["all", "lan", "wan"] {
+        set_switch(host, &format!("net.ipv4.conf.{interface}.rp_filter"), "0");
+    }
+}
+
+/// What the kernel does with a packet that comes in at an interface.
+fn route(host: &Host, from: &str, to: &str, interface: &str) -> String {
+    text(&host.exec("ip", &["route", "get", to, "from", from, "iif", interface]))
+}
+
+pub fn who_claims_to_be_behind_a_tunnel_or_in_the_lan_is_not_believed_on_the_wan() {
+    let host = Host::new();
+    believe_everybody(&host);
+    set_switch(&host, "net.ipv4.ip_forward", "1");
+    let as_branch = || route(&host, "192.168.11.10", "172.16.1.10", "wan");
+    let as_lan = || route(&host, "172.16.1.10", "192.168.11.10", "wan");
+    assert!(as_branch().contains("dev lan") && as_lan().contains("dev wan"), "{}{}", as_branch(), as_lan());
+    let daemon = host.start(&configuration(&host));
+    assert!(leads_to_tunnel(&host));
+    assert!(!as_branch().contains("dev ") && !as_lan().contains("dev "), "{}{}", as_branch(), as_lan());
+    let out_of_the_tunnel = route(&host, "192.168.11.10", "172.16.1.10", "adit0");
+    assert!(out_of_the_tunnel.contains("dev lan"), "{out_of_the_tunnel}");
+    assert!(daemon.log().contains("event=source_check_enabled"), "{}", daemon.log());
+    assert_eq!(daemon.terminate().code(), Some(0));
+    assert_eq!(switch(&host, "net.ipv4.conf.all.rp_filter"), "0");
+}
+
+pub fn a_loose_check_of_sources_is_left_and_told() {
+    let host = Host::new();
+    believe_everybody(&host);
+    set_switch(&host, "net.ipv4.conf.wan.rp_filter", "2");
+    let daemon = host.start(&configuration(&host));
+    assert_eq!(switch(&host, "net.ipv4.conf.wan.rp_filter"), "2");
+    assert!(daemon.log().contains("event=source_check_loose action=none interfaces=wan\n"), "{}", daemon.log());
+}
+
+pub fn after_a_kill_the_next_gateway_gives_the_host_its_own_settings_back() {
+    let host = Host::new();
+    believe_everybody(&host);
+    let configuration = configuration(&host);
+    let settings = || ["net.ipv4.ip_forward", "net.ipv4.conf.all.rp_filter"].map(|name| switch(&host, name));
+    assert_eq!(settings(), ["0", "0"]);
+    host.start(&configuration).kill();
+    assert_eq!(settings(), ["1", "1"]);
+    let daemon = host.start(&configuration);
+    assert!(daemon.log().contains("event=sysctls_taken_over action=none sysctls=2"), "{}", daemon.log());
+    assert_eq!(daemon.terminate().code(), Some(0));
+    assert_eq!(settings(), ["0", "0"]);
+    assert!(!std::fs::exists(host.folder.file("control.sysctls")).unwrap());
+}
+
+pub fn what_the_administrator_sets_meanwhile_stays() {
+    let host = Host::new();
+    believe_everybody(&host);
+    let daemon = host.start(&configuration(&host));
+    set_switch(&host, "net.ipv4.conf.all.rp_filter", "2");
+    assert_eq!(daemon.terminate().code(), Some(0));
+    assert_eq!(switch(&host, "net.ipv4.conf.all.rp_filter"), "2");
+    assert_eq!(switch(&host, "net.ipv4.ip_forward"), "0");
 }
