@@ -117,14 +117,17 @@ impl Session {
     /// The next answer; `None` for Ctrl-C.
     fn receive(&mut self) -> Result<Option<Reply>, Exit> {
         let mut chunk = [0; 16 * 1024];
+        let mut seen = 0;
         loop {
-            if let Some(end) = self.input.iter().position(|byte| *byte == b'\n') {
+            let end = self.input.iter().skip(seen).position(|byte| *byte == b'\n');
+            if let Some(end) = end.map(|end| seen.saturating_add(end)) {
                 let line: Vec<u8> = self.input.drain(..=end).collect();
                 return Reply::read(&line).map(Some).map_err(|error| {
                     Exit::failed(format!("the gateway does not speak this program's language: {error}"))
                 });
             }
-            if self.input.len() > ANSWER_MAX {
+            seen = self.input.len();
+            if seen > ANSWER_MAX {
                 return Err(Exit::failed("the gateway's answer has no end"));
             }
             let (stream, interrupts) = (self.stream.as_fd(), self.interrupts.as_fd());

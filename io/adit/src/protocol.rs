@@ -9,14 +9,16 @@
 //! Each line gets one `done`, each completion one `candidates`; an interrupt gets the `done` of the line that runs.
 //! `{"error":"..."}` is the last thing that a client hears that did not keep to this.
 
+use std::fmt;
+
 use manage::Done;
 use serde_json::{Value, json};
 
 /// Longest request, bytes: a whole configuration may be pasted.
 pub const REQUEST_MAX: usize = 1 << 20;
 
-/// What an operator asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What an operator asks for. A line may hold a key: `Debug` shows its length.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Request {
     /// Run this line.
     Line(String),
@@ -31,8 +33,8 @@ pub enum Request {
     Interrupt,
 }
 
-/// What the gateway answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What the gateway answers. A text may hold a key: `Debug` shows its length.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Reply {
     /// Text to print.
     Text(String),
@@ -49,6 +51,29 @@ pub enum Reply {
     },
     /// The client did not keep to the protocol; the connection ends.
     Error(String),
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(line) => write!(f, "Line({} bytes)", line.len()),
+            Self::Complete { line, cursor } => write!(f, "Complete({} bytes, cursor {cursor})", line.len()),
+            Self::Interrupt => f.write_str("Interrupt"),
+        }
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
+            Self::Done(done) => f.debug_tuple("Done").field(done).finish(),
+            Self::Candidates { start, candidates, .. } => {
+                write!(f, "Candidates({} from {start})", candidates.len())
+            }
+            Self::Error(error) => f.debug_tuple("Error").field(error).finish(),
+        }
+    }
 }
 
 impl Request {
@@ -146,6 +171,14 @@ mod tests {
         ] {
             assert_eq!(Reply::read(reply.write().as_bytes()), Ok(reply));
         }
+    }
+
+    #[test]
+    fn a_key_is_never_printed_for_debugging() {
+        let key = "swordfish".to_owned();
+        let line = Request::Complete { line: key.clone(), cursor: 0 };
+        let printed = format!("{:?} {line:?} {:?}", Request::Line(key.clone()), Reply::Text(key));
+        assert_eq!(printed, "Line(9 bytes) Complete(9 bytes, cursor 0) Text(9 bytes)");
     }
 
     #[test]

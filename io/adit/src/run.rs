@@ -97,12 +97,17 @@ impl Shell {
         self.announce();
         while !self.down {
             self.log.flush();
-            let timeout = self.next_wake().map(|wake| wake.since(clock::now().mono));
+            let timeout = if self.control.wants_turn() {
+                Some(Duration::ZERO)
+            } else {
+                self.next_wake().map(|wake| wake.since(clock::now().mono))
+            };
             self.epoll.wait(timeout, &mut ready)?;
             for token in &ready {
                 self.serve(*token)?;
             }
             self.expire(clock::now());
+            self.control.turn(&mut self.news);
             self.flush(clock::now());
         }
         Ok(())
@@ -198,7 +203,7 @@ impl Shell {
         }
     }
 
-    /// Carries out what operators asked for, and what follows from the answers.
+    /// Carries out what operators asked for, and what follows from it.
     fn heed_operators(&mut self) {
         while !self.news.is_empty() {
             for news in std::mem::take(&mut self.news) {
@@ -209,6 +214,8 @@ impl Shell {
                         self.step(now, Input::Complete { client, line, cursor });
                     }
                     News::Request(client, Request::Interrupt) => self.step(now, Input::Interrupt(client)),
+                    News::Full(client) => self.step(now, Input::Full(client)),
+                    News::Room(client) => self.step(now, Input::Room(client)),
                     News::Left(client) => self.step(now, Input::Closed(client)),
                     News::Dropped(ClientId(client), reason) => {
                         self.log.event(now.utc, &events::ClientDropped { client, reason: reason.to_owned() });
@@ -263,13 +270,14 @@ impl Shell {
             Action::Store { ticket, text } => {
                 if let Err(reason) = self.writer.store(ticket, text) {
                     let file = self.target.clone();
-                    self.log.event(now.utc, &events::StoreFailed { file, reason });
+                    self.log.event(now.utc, &events::StoreFailed { file, reason: reason.clone() });
+                    self.step(now, Input::Stored { ticket, result: Err(reason) });
                 }
             }
         }
     }
 
-    /// Sends what waits in the queues; answers to operators may have let further requests of theirs through.
+    /// Sends what waits in the queues, after what operators have asked for.
     fn flush(&mut self, now: Now) {
         self.heed_operators();
         let (device, log) = (&mut self.device, &mut self.log);

@@ -5,14 +5,17 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
 
 use rustix::event::{EventfdFlags, eventfd};
+use zeroize::Zeroizing;
 
 use crate::exit::Exit;
 
 /// Largest configuration that is read, bytes.
 const SIZE_MAX: u64 = 64 << 20;
+/// Orders that may wait for a disk that hangs.
+const ORDERS_MAX: usize = 4;
 
 /// Where the configuration comes from and where it goes.
 #[derive(Clone, Debug)]
@@ -46,15 +49,15 @@ impl Place {
     }
 }
 
-/// Reads a whole configuration.
-pub fn read(path: &Path) -> Result<String, Exit> {
+/// Reads a whole configuration. It holds keys: it is wiped when it is done with.
+pub fn read(path: &Path) -> Result<Zeroizing<String>, Exit> {
     let unreadable = |error: io::Error| Exit::usage(format!("{} cannot be read: {error}", path.display()));
     let mut bytes = Vec::new();
     File::open(path).map_err(unreadable)?.take(SIZE_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if u64::try_from(bytes.len()).is_ok_and(|size| size > SIZE_MAX) {
         return Err(Exit::usage(format!("{} is larger than {} MiB", path.display(), SIZE_MAX >> 20)));
     }
-    String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes).map(Zeroizing::new).map_err(|error| {
         let line = error.as_bytes().iter().take(error.utf8_error().valid_up_to()).filter(|byte| **byte == b'\n');
         Exit::usage(format!("{}:{}: not UTF-8 text", path.display(), line.count().saturating_add(1)))
     })
@@ -104,10 +107,12 @@ fn write_new(passing: &Path, like: &Path, text: &str) -> io::Result<()> {
     file.sync_all()
 }
 
+/// A configuration to be written. It holds keys: it is wiped when it is done with.
+type Order = (u64, Zeroizing<String>);
+
 /// Writes configurations on a thread of its own: a slow disk does not keep packets waiting.
-#[derive(Debug)]
 pub struct Writer {
-    jobs: Sender<(u64, String)>,
+    jobs: SyncSender<Order>,
     results: Receiver<(u64, Result<(), String>)>,
     bell: OwnedFd,
 }
@@ -115,15 +120,19 @@ pub struct Writer {
 impl Writer {
     /// Starts the thread; it ends with this value.
     pub fn start(target: PathBuf) -> io::Result<Self> {
-        let (jobs, orders) = channel::<(u64, String)>();
+        Self::start_with(move |text| {
+            replace(&target, text).map_err(|error| format!("{} cannot be written: {error}", target.display()))
+        })
+    }
+
+    fn start_with(write: impl Fn(&str) -> Result<(), String> + Send + 'static) -> io::Result<Self> {
+        let (jobs, orders) = sync_channel::<Order>(ORDERS_MAX);
         let (done, results) = channel();
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let ring = bell.try_clone()?;
         std::thread::Builder::new().name("store".to_owned()).spawn(move || {
             for (ticket, text) in orders {
-                let result =
-                    replace(&target, &text).map_err(|error| format!("{} cannot be written: {error}", target.display()));
-                if done.send((ticket, result)).is_err() {
+                if done.send((ticket, write(&text))).is_err() {
                     return;
                 }
                 // Fails only when 2^64 - 1 rings are waiting.
@@ -135,7 +144,10 @@ impl Writer {
 
     /// Orders a configuration to be written.
     pub fn store(&self, ticket: u64, text: String) -> Result<(), String> {
-        self.jobs.send((ticket, text)).map_err(|_| "the thread that writes has ended".to_owned())
+        self.jobs.try_send((ticket, Zeroizing::new(text))).map_err(|error| match error {
+            TrySendError::Full(_) => "the disk has not finished the orders before".to_owned(),
+            TrySendError::Disconnected(_) => "the thread that writes has ended".to_owned(),
+        })
     }
 
     /// The next order that is done, if any.
@@ -211,6 +223,15 @@ mod tests {
         };
         assert_eq!(ticket, 7);
         assert!(result.unwrap_err().contains("config.adit cannot be written: No such file"));
+    }
+
+    #[test]
+    fn a_disk_that_hangs_is_given_a_few_orders_and_no_more() {
+        let (go, let_go) = channel::<()>();
+        let writer = Writer::start_with(move |_| let_go.recv().map_err(|error| error.to_string())).unwrap();
+        let refused = (0..=ORDERS_MAX as u64 + 1).find_map(|ticket| writer.store(ticket, "text".to_owned()).err());
+        assert_eq!(refused.as_deref(), Some("the disk has not finished the orders before"));
+        drop(go);
     }
 
     #[test]

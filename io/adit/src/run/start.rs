@@ -22,8 +22,9 @@ use crate::{check, clock, events, privileges};
 
 /// The TUN device takes packets of this size at least, bytes; larger when an interface of the host does.
 const MTU_MIN: u32 = 1_500;
-/// The largest MTU that a TUN device can have, bytes.
-const MTU_MAX: u32 = 65_535;
+/// And of this size at most: jumbo frames of common networks. Every buffer holds one packet, and virtual interfaces claim
+/// up to 65535; the kernel fragments larger packets, or tells their sender.
+const MTU_MAX: u32 = 9_216;
 
 /// Checks the configuration and opens everything that a gateway needs.
 pub fn start(options: &RunOptions) -> Result<Shell, Exit> {
@@ -61,8 +62,8 @@ pub fn start(options: &RunOptions) -> Result<Shell, Exit> {
     let epoll = Epoll::new().map_err(failed("epoll"))?;
     // Both fail when another gateway runs, before anything is touched that may be its own.
     let control = Control::open(&options.control, &epoll, LISTENER, CLIENTS)?;
-    let (udp, esp) = open_sockets(&mut log, now.utc).inspect_err(|_| control.close())?;
-    let opened = open_the_rest(&mut netlink, &interfaces, &mut log, now.utc).inspect_err(|_| control.close())?;
+    let (udp, esp) = open_sockets(&mut log, now.utc)?;
+    let opened = open_the_rest(&mut netlink, &interfaces, &mut log, now.utc)?;
     let monitor = Monitor::open().map_err(failed("the kernel's netlink"))?;
     let name = opened.0.name().to_owned();
     let ports = Ports::new(opened, udp, esp, &epoll, PORTS).map_err(failed("epoll"))?;
@@ -131,6 +132,11 @@ fn open_sockets(log: &mut Log, utc: base::UnixTime) -> Result<(Vec<UdpPort>, Vec
     Ok((udp, esp))
 }
 
+/// The engine, not the device, decides what is too large for a tunnel: what an interface takes in is to pass.
+fn tun_mtu(interfaces: &[objects::HostInterface]) -> u32 {
+    interfaces.iter().map(|interface| interface.mtu).max().unwrap_or(MTU_MIN).clamp(MTU_MIN, MTU_MAX)
+}
+
 /// Clears away what an earlier gateway left, and makes the TUN device. Returns it with its number and its MTU.
 fn open_the_rest(
     netlink: &mut Netlink,
@@ -147,8 +153,7 @@ fn open_the_rest(
         report_route(log, utc, trouble);
     }
     let tun = Tun::create()?;
-    // The engine, not the device, decides what is too large for a tunnel: whatever an interface takes in must pass.
-    let mtu = interfaces.iter().map(|interface| interface.mtu).max().unwrap_or(MTU_MIN).clamp(MTU_MIN, MTU_MAX);
+    let mtu = tun_mtu(interfaces);
     for outcome in Forwarding::prepare_tun(tun.name()) {
         if let Outcome::Refused { sysctl, value, reason } = outcome {
             log.event(utc, &events::SysctlRefused { sysctl, value: value.to_owned(), reason });
@@ -159,4 +164,23 @@ fn open_the_rest(
         .and_then(|index| netlink.set_up(index, mtu, QUEUE_LENGTH).map(|()| index))
         .map_err(|error| Exit::failed(format!("the TUN device {} cannot be switched on: {error}", tun.name())))?;
     Ok((tun, index, mtu))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tun_device_takes_what_any_interface_takes_up_to_a_limit() {
+        let interface = |mtu| objects::HostInterface {
+            name: "lan".to_owned(),
+            addresses: Vec::new(),
+            mtu,
+            gateways: Vec::new(),
+        };
+        assert_eq!(tun_mtu(&[]), 1_500);
+        assert_eq!(tun_mtu(&[interface(1_280)]), 1_500);
+        assert_eq!(tun_mtu(&[interface(1_500), interface(9_000)]), 9_000);
+        assert_eq!(tun_mtu(&[interface(65_535), interface(1_500)]), 9_216);
+    }
 }
