@@ -41,7 +41,8 @@ pub struct Settings {
     pub retransmit_max: Duration,
     /// Sendings of one request, the first included, after which the peer is given up.
     pub retransmit_tries: u32,
-    /// IKE messages larger than this leave as RFC 7383 fragments, in bytes of UDP payload.
+    /// IKE messages larger than this leave as RFC 7383 fragments, in bytes of UDP payload, the non-ESP marker included.
+    /// The default fits into 1,280 bytes of IPv6, and of IPv4 (RFC 7383 section 2.5.1).
     pub fragment_size: usize,
     /// Wait before an AutoEstablish tunnel that failed is tried again.
     pub auto_establish_retry: Duration,

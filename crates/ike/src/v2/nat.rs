@@ -75,6 +75,13 @@ pub(super) fn float(path: &Path) -> Path {
     Path { local: SocketAddr::new(path.local.ip(), PORT_NAT), remote: SocketAddr::new(path.remote.ip(), PORT_NAT) }
 }
 
+/// Bytes of an IKE message in a UDP payload of this size: on the port for NAT a marker goes in front (RFC 3948 section
+/// 2.2).
+pub(super) fn room(payload: usize, path: &Path) -> usize {
+    let marked = path.local.port() == PORT_NAT || path.remote.port() == PORT_NAT;
+    if marked { payload.saturating_sub(4) } else { payload }
+}
+
 fn hash(spi_i: u64, spi_r: u64, at: SocketAddr) -> [u8; 20] {
     let (spi_i, spi_r, port) = (spi_i.to_be_bytes(), spi_r.to_be_bytes(), at.port().to_be_bytes());
     match at.ip() {

@@ -5,6 +5,7 @@ use crypto::digest::sha1;
 use wire::ike::ExchangeType;
 
 use crate::Settings;
+use crate::limiter::RateLimit;
 
 /// How patiently a request is repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,9 @@ impl Patience {
     /// For a farewell: nobody waits long for its answer.
     pub(super) const FAREWELL: Self = Self { first: Duration::from_secs(1), longest: Duration::from_secs(2), tries: 4 };
 }
+
+/// What is left to a request after a hint that it is in vain.
+const HURRIED: Patience = Patience { first: Duration::from_secs(1), longest: Duration::from_secs(1), tries: 3 };
 
 /// The request that awaits its answer.
 #[derive(Debug)]
@@ -99,6 +103,15 @@ impl Outgoing {
         Due::Repeat
     }
 
+    /// Somebody, who may be anybody, says that the request will have no answer: some more tries, a second apart, must do
+    /// (RFC 7296 section 2.21.4 lets an unprotected notification change no more than that).
+    pub(super) fn hurry(&mut self, now: Instant) {
+        let Some(sent) = self.sent.as_mut().filter(|sent| sent.patience.longest > HURRIED.longest) else { return };
+        let tries = sent.tries.saturating_add(HURRIED.tries).min(sent.patience.tries);
+        (sent.patience, sent.wait) = (Patience { tries, ..HURRIED }, HURRIED.first);
+        sent.next_at = sent.next_at.min(now + HURRIED.first);
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.sent.as_ref().map(|sent| sent.next_at)
     }
@@ -116,28 +129,25 @@ pub(super) struct Incoming {
 struct Answered {
     digest: [u8; 20],
     messages: Vec<Vec<u8>>,
-    repeated: u32,
+    repeats: RateLimit,
 }
 
-/// Answers given again to one request; beyond that the repetition is noise.
-const REPEATS_MAX: u32 = 32;
+/// Answers given again to one request: as often as a patient peer asks. A copy in somebody else's hands cannot use them
+/// up for good, nor turn them into a flood (RFC 7296 section 2.1).
+const REPEATS: RateLimit = RateLimit::new(Duration::from_secs(1), 8);
 
 impl Incoming {
     /// Notes the answer to the request that was next.
     pub(super) fn answered(&mut self, request: [u8; 20], messages: Vec<Vec<u8>>) {
         self.next_id = self.next_id.saturating_add(1);
-        self.last = Some(Answered { digest: request, messages, repeated: 0 });
+        self.last = Some(Answered { digest: request, messages, repeats: REPEATS });
     }
 
     /// The stored answer, when this datagram repeats the request it was given to byte for byte (of a fragmented
     /// request: its first fragment, RFC 7383 section 2.6.1).
-    pub(super) fn repeated(&mut self, datagram: &[u8]) -> Option<&[Vec<u8>]> {
-        let last = self.last.as_mut()?;
-        if last.repeated >= REPEATS_MAX || last.digest != digest(datagram) {
-            return None;
-        }
-        last.repeated += 1;
-        Some(&last.messages)
+    pub(super) fn repeated(&mut self, now: Instant, datagram: &[u8]) -> Option<&[Vec<u8>]> {
+        let last = self.last.as_mut().filter(|last| last.digest == digest(datagram))?;
+        last.repeats.take(now).then_some(&last.messages)
     }
 
     /// True when there is an answer to give again.
@@ -173,13 +183,29 @@ mod tests {
     }
 
     #[test]
-    fn only_a_byte_equal_request_is_answered_again_and_not_for_ever() {
+    fn only_a_byte_equal_request_is_answered_again_and_not_in_a_flood() {
         let mut incoming = Incoming::default();
+        let at = |secs: u64| Instant::from_micros(secs * 1_000_000);
         incoming.answered(digest(b"request"), vec![b"answer".to_vec()]);
-        assert!(incoming.repeated(b"Request").is_none());
-        for _ in 0..REPEATS_MAX {
-            assert_eq!(incoming.repeated(b"request"), Some(&[b"answer".to_vec()][..]));
+        assert!(incoming.repeated(at(1), b"Request").is_none());
+        for _ in 0..8 {
+            assert_eq!(incoming.repeated(at(1), b"request"), Some(&[b"answer".to_vec()][..]));
         }
-        assert!(incoming.repeated(b"request").is_none());
+        assert!(incoming.repeated(at(1), b"request").is_none());
+        assert!((2..100).all(|secs| incoming.repeated(at(secs), b"request").is_some()));
+    }
+
+    #[test]
+    fn a_request_that_is_hurried_goes_out_soon_and_is_given_up_soon() {
+        let patience = Patience { first: Duration::from_secs(2), longest: Duration::from_secs(15), tries: 7 };
+        let at = |secs: u64| Instant::from_micros(secs * 1_000_000);
+        let mut outgoing = Outgoing::default();
+        outgoing.hurry(at(1));
+        outgoing.set(at(1), (ExchangeType::INFORMATIONAL, 3), vec![vec![1]], patience);
+        (1..5).for_each(|_| outgoing.hurry(at(1)));
+        assert_eq!([2, 3, 4].map(|secs| outgoing.due(at(secs))), [Due::Repeat, Due::Repeat, Due::Repeat]);
+        // Said again it does not take longer.
+        outgoing.hurry(at(4));
+        assert_eq!(outgoing.due(at(5)), Due::GiveUp);
     }
 }
