@@ -29,6 +29,10 @@ const LIMIT_LOG: RateLimit = RateLimit::new(Duration::from_secs(1), 1);
 /// Packets do not make a tunnel try again before this has passed since it failed.
 const HOLD_OFF: Duration = Duration::from_secs(3);
 
+/// A peer that speaks under SAs unknown here makes us set up its tunnels this often at most, and not before this has
+/// passed since the last IKE SA ended: what it had under way when we closed comes late.
+const FORGOTTEN_EVERY: Duration = Duration::from_secs(10);
+
 /// When both sides began at once, the spare child SAs are deleted after this.
 const SETTLE: Duration = Duration::from_secs(3);
 
@@ -62,6 +66,8 @@ pub struct Endpoint {
     failed_at: BTreeMap<TunnelId, Instant>,
     /// When packets asked last for a pair of networks.
     asked_at: BTreeMap<(TunnelId, (IpRange, IpRange)), Instant>,
+    /// Until when a tunnel is not set up merely because its peer speaks under SAs that are unknown here.
+    quiet_until: BTreeMap<TunnelId, Instant>,
     strangers: VecDeque<Trouble>,
     shutting_down: bool,
     counters: Counters,
@@ -125,6 +131,7 @@ impl Endpoint {
             troubles: BTreeMap::new(),
             failed_at: BTreeMap::new(),
             asked_at: BTreeMap::new(),
+            quiet_until: BTreeMap::new(),
             strangers: VecDeque::new(),
             shutting_down: false,
             counters: Counters::default(),
@@ -155,6 +162,7 @@ impl Endpoint {
         let exists = |id: TunnelId| tunnels.iter().any(|tunnel| tunnel.id == id);
         self.troubles.retain(|id, _| exists(*id));
         self.failed_at.retain(|id, _| exists(*id));
+        self.quiet_until.retain(|id, _| exists(*id));
         // Bounded by what is configured: only pairs of configured networks are asked for.
         self.asked_at.clear();
         for tunnel in &tunnels {
@@ -250,10 +258,33 @@ impl Endpoint {
     }
 
     /// ESP arrived from `remote` with an SPI nobody knows: a hint, and a rate limited one, to ask an IKE SA with that
-    /// address whether it lives.
+    /// address whether it lives; without one, to set up the tunnels of that address.
     pub fn unknown_spi(&mut self, now: Instant, remote: IpAddr, out: &mut Vec<Output>) {
         for id in self.chosen(Which::Remote(remote)) {
             self.with(now, id, &NoTraffic, out, |sa, cx| sa.hint(cx));
+        }
+        self.forgotten(now, remote, out);
+    }
+
+    /// `remote` speaks under SAs that nobody here knows: presumably we have lost our memory. A new IKE SA with
+    /// INITIAL_CONTACT clears the peer's (RFC 7296 section 2.4), long before it would find out by itself. Anybody may
+    /// have said so, so this begins rarely, and only what the configuration lets us begin.
+    fn forgotten(&mut self, now: Instant, remote: IpAddr, out: &mut Vec<Output>) {
+        if self.shutting_down || self.sas.values().any(|sa| sa.link.path.remote.ip() == remote) {
+            return;
+        }
+        let tunnels: Vec<Arc<Tunnel>> = self
+            .config
+            .tunnels
+            .iter()
+            .filter(|tunnel| tunnel.remote_endpoint == RemoteEndpoint::Address(remote))
+            .filter(|tunnel| tunnel.local_endpoint.or(tunnel.local_address_hint).is_some())
+            .filter(|tunnel| self.quiet_until.get(&tunnel.id).is_none_or(|until| *until <= now))
+            .cloned()
+            .collect();
+        for tunnel in tunnels {
+            self.quiet_until.insert(tunnel.id, now + FORGOTTEN_EVERY);
+            self.want(now, &tunnel, all_pairs(&tunnel), out);
         }
     }
 
@@ -414,7 +445,7 @@ impl Endpoint {
                 self.with(now, oldest, traffic, out, |sa, cx| sa.close(cx, "gave way"));
             }
             self.half_open.open(sa.link.id, first);
-            self.put(sa);
+            self.put(now, sa);
         }
         self.settle(now, traffic, effects, out);
     }
@@ -433,6 +464,9 @@ impl Endpoint {
                 self.counters.unknown_ike_spi += 1;
                 // RFC 7296 section 2.21.4: the peer may have missed our end, and takes this as a hint.
                 self.courteous(now, path, &envelope.header, NotifyType::INVALID_IKE_SPI, out);
+                if !envelope.header.flags.response {
+                    self.forgotten(now, path.remote.ip(), out);
+                }
             }
         }
     }
@@ -523,7 +557,7 @@ impl Endpoint {
         let mut effects = Vec::new();
         let begun = start(&mut context!(self, now, &NoTraffic, &mut effects, out), tunnel, wanted);
         match begun {
-            Some(sa) => self.put(sa),
+            Some(sa) => self.put(now, sa),
             None => out.push(Output::Failed { tunnel: tunnel.id }),
         }
         self.settle(now, &NoTraffic, effects, out);
@@ -541,12 +575,12 @@ impl Endpoint {
         let Some(mut sa) = self.sas.remove(&id) else { return };
         let mut effects = Vec::new();
         step(&mut sa, &mut context!(self, now, traffic, &mut effects, out));
-        self.put(sa);
+        self.put(now, sa);
         self.settle(now, traffic, effects, out);
     }
 
     /// Takes an IKE SA back after a step: its timer, its place among the half-open ones, or its end.
-    fn put(&mut self, sa: Box<IkeSa>) {
+    fn put(&mut self, now: Instant, sa: Box<IkeSa>) {
         let id = sa.link.id;
         // One that failed still counts while its last answer is kept: it has proved nothing.
         if matches!(sa.state, State::Established(_)) {
@@ -564,6 +598,9 @@ impl Endpoint {
                 self.whys.remove(&id);
                 self.half_open.forget(id);
                 self.registry.release_ike(sa.link.local_spi());
+                if let Some(tunnel) = sa.tunnel() {
+                    self.quiet_until.insert(tunnel.id, now + FORGOTTEN_EVERY);
+                }
             }
         }
     }
@@ -571,7 +608,7 @@ impl Endpoint {
     fn settle(&mut self, now: Instant, traffic: &dyn Traffic, effects: Vec<Effect>, out: &mut Vec<Output>) {
         for effect in effects {
             match effect {
-                Effect::Adopt(sa) => self.put(sa),
+                Effect::Adopt(sa) => self.put(now, sa),
                 Effect::Hand { to, children, .. } if !self.sas.contains_key(&to) => {
                     out.extend(self.registry.orphans(children).into_iter().map(Output::Remove));
                 }
@@ -664,7 +701,7 @@ impl Default for Settings {
             retransmit_first: Duration::from_secs(2),
             retransmit_max: Duration::from_secs(15),
             retransmit_tries: 7,
-            fragment_size: 1_280,
+            fragment_size: 1_232,
             auto_establish_retry: Duration::from_secs(10),
         }
     }

@@ -13,6 +13,7 @@ mod limits;
 mod liveness;
 mod nat;
 mod rekey;
+mod restart;
 
 use base::Duration;
 use ike::pair::Pair;
