@@ -203,10 +203,9 @@ impl Forwarding {
     fn write_down(&mut self) -> Option<Outcome> {
         let record = self.record.as_ref()?;
         let error = record.save(&self.changes).err()?;
-        self.told.insert(record.path().to_owned()).then(|| Outcome::Unrecorded {
-            file: record.path().display().to_string(),
-            reason: error.to_string(),
-        })
+        self.told
+            .insert(record.path().to_owned())
+            .then(|| Outcome::Unrecorded { file: record.path().display().to_string(), reason: error.to_string() })
     }
 }
 
