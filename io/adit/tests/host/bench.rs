@@ -1,8 +1,8 @@
 //! What the tests work with: the binary, a folder, a network namespace, a daemon in it. All of it goes away by itself.
 
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};

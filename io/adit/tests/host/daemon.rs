@@ -119,6 +119,15 @@ pub fn every_thread_keeps_only_the_capabilities_it_needs() {
     }
 }
 
+pub fn a_paste_whose_answers_are_large_is_answered_in_full() {
+    let host = Host::new();
+    let _daemon = host.start(&head_office(&host));
+    let one = host.cli(&["help"]).stdout.len();
+    let count = (10 << 20) / one;
+    let output = host.cli(&[&"help\n".repeat(count)]);
+    assert!(output.status.success() && output.stdout.len() == one * count, "{}", output.stdout.len());
+}
+
 pub fn a_peer_that_does_not_answer_delays_the_end_by_seconds_only() {
     let host = Host::new();
     let daemon = host.start(&head_office(&host));

@@ -53,6 +53,7 @@ const TESTS: &[Test] = tests![
     Root: daemon::an_address_that_comes_later_is_noticed,
     Root: daemon::every_thread_keeps_only_the_capabilities_it_needs,
     Root: daemon::a_log_that_nobody_reads_stops_neither_the_gateway_nor_its_end,
+    Root: daemon::a_paste_whose_answers_are_large_is_answered_in_full,
     Root: daemon::a_peer_that_does_not_answer_delays_the_end_by_seconds_only,
     Root: routing::a_killed_gateway_leaves_its_networks_unreachable_until_the_next_one_takes_over,
     Root: routing::a_next_gateway_without_the_tunnel_opens_what_a_killed_one_left_shut,
