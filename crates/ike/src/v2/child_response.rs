@@ -89,11 +89,18 @@ struct Replaced {
 }
 
 impl Established {
-    /// Answers a request for a child SA, new or rekeyed.
-    pub(super) fn answer_child(&mut self, link: &mut Link, cx: &mut Cx<'_>, asked: &Asked, contents: &Contents) {
-        if let Err(notify) = self.try_child(link, cx, asked, contents) {
-            link.respond(cx, asked, &[Payload::Notify(notify)]);
-        }
+    /// Answers a request for a child SA, new or rekeyed. True when it was too broken for the IKE SA to go on.
+    pub(super) fn answer_child(
+        &mut self,
+        link: &mut Link,
+        cx: &mut Cx<'_>,
+        asked: &Asked,
+        contents: &Contents,
+    ) -> bool {
+        let Err(notify) = self.try_child(link, cx, asked, contents) else { return false };
+        let broken = notify.kind == NotifyType::INVALID_SYNTAX;
+        link.respond(cx, asked, &[Payload::Notify(notify)]);
+        broken
     }
 
     fn try_child(

@@ -16,6 +16,7 @@ use super::sa::State;
 use super::window::Patience;
 use super::{Cx, Effect, SaId, Wanted};
 use crate::proposal::Suite;
+use crate::reason::Reason;
 use crate::{ChildId, Tunnel, events};
 
 /// Wishes that one IKE SA keeps waiting.
@@ -224,6 +225,12 @@ impl Established {
     /// The authenticated answer to the outstanding request.
     pub(super) fn answered(mut self: Box<Self>, link: &mut Link, cx: &mut Cx<'_>, contents: &Contents) -> State {
         link.outgoing.answered();
+        if contents.notify(NotifyType::INVALID_SYNTAX).is_some() {
+            let tunnel = link.tunnel_name();
+            let exchange = if self.makes_something() { "CREATE_CHILD_SA" } else { "INFORMATIONAL" };
+            let reason = Reason::PeerNotified { tunnel, exchange, notify: NotifyType::INVALID_SYNTAX };
+            return self.break_off(link, cx, &reason);
+        }
         match self.active.take() {
             Some(Active::Child(request)) => self.child_answered(link, cx, request, contents),
             Some(Active::Ike(request)) => {
@@ -274,19 +281,39 @@ impl Established {
             link.respond(cx, asked, &[Payload::Notify(notify)]);
             return State::Established(self);
         }
-        match asked.exchange {
+        let broken = match asked.exchange {
             ExchangeType::INFORMATIONAL => return self.inform(link, cx, asked, contents),
             ExchangeType::CREATE_CHILD_SA if contents.sa.iter().any(|p| p.protocol == ProtocolId::IKE) => {
-                self.answer_ike(link, cx, asked, contents);
+                self.answer_ike(link, cx, asked, contents)
             }
             ExchangeType::CREATE_CHILD_SA => self.answer_child(link, cx, asked, contents),
             _ => {
                 cx.counters.unexpected += 1;
                 link.respond(cx, asked, &[Payload::Notify(Notify::new(NotifyType::INVALID_SYNTAX, Vec::new()))]);
+                true
             }
+        };
+        if broken {
+            let what = format!("a request of exchange {} that breaks the rules", asked.exchange.0);
+            let tunnel = link.tunnel.as_ref().map(|tunnel| tunnel.name.clone());
+            return self.break_off(link, cx, &Reason::Misbehaved { tunnel, what });
         }
         self.pump(link, cx);
         State::Established(self)
+    }
+
+    /// RFC 7296 section 2.21.3: where INVALID_SYNTAX was said, both sides end the IKE SA without a further word.
+    fn break_off(mut self: Box<Self>, link: &mut Link, cx: &mut Cx<'_>, reason: &Reason) -> State {
+        self.end_rival(cx, "broken message");
+        link.failed(cx, reason);
+        self.cut_children(link, cx, "broken message");
+        self.log_end(link, cx, "broken message");
+        Closing::linger(cx)
+    }
+
+    /// The outstanding request is a CREATE_CHILD_SA.
+    const fn makes_something(&self) -> bool {
+        matches!(self.active, Some(Active::Child(_) | Active::Ike(_)))
     }
 
     /// Every child SA goes at once, and this IKE SA with a DELETE to the peer.
@@ -359,4 +386,53 @@ impl Established {
 
 fn is_esp(delete: &Delete) -> bool {
     delete.protocol == ProtocolId::ESP
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::pair::{A, B, Fate, Pair, pair};
+    use crate::v2::Forgery;
+
+    const CREATE_CHILD_SA: u8 = 36;
+    const NOTIFY: u8 = 41;
+    /// A notification INVALID_SYNTAX.
+    const INVALID_SYNTAX: &[u8] = &[0, 0, 0, 8, 0, 0, 0, 7];
+
+    fn up() -> Pair {
+        let mut world = pair(1, |_, _| {});
+        world.connect(A);
+        world.run(base::Duration::from_secs(1));
+        assert!(world.ping());
+        world
+    }
+
+    fn forge(world: &mut Pair, from: usize, response: bool) {
+        let (exchange, id) = (CREATE_CHILD_SA, response.then_some(2));
+        let forgery = Forgery { exchange, response, id, first: NOTIFY, chain: INVALID_SYNTAX };
+        world.act(from, |endpoint, _, out| endpoint.forge(&forgery, out));
+        world.run(base::Duration::from_secs(1));
+    }
+
+    fn is_over(world: &Pair, side: usize) {
+        assert!(world.sides[side].children.is_empty());
+        assert!(world.sides[side].endpoint.ike_sas(world.now).is_empty());
+        assert_eq!(world.sides[side].events("ike_sa_failed").len(), 1);
+    }
+
+    #[test]
+    fn a_request_without_its_payloads_ends_the_ike_sa_where_it_comes() {
+        let mut world = up();
+        forge(&mut world, A, false);
+        is_over(&world, B);
+    }
+
+    #[test]
+    fn invalid_syntax_in_an_answer_ends_the_ike_sa_too() {
+        let mut world = up();
+        world.script(|_, datagram| if datagram.from == A { Fate::Drop } else { Fate::Deliver });
+        let id = *world.sides[A].children.keys().next().unwrap();
+        world.act(A, |endpoint, now, out| endpoint.soft_limit(now, id, out));
+        forge(&mut world, B, true);
+        is_over(&world, A);
+    }
 }

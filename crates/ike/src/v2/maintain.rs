@@ -200,7 +200,7 @@ impl Established {
         let most = cx.config.settings.retransmit_tries.saturating_mul(PERSISTENCE);
         let ours = matches!(self.active, Some(Active::Child(_) | Active::Ike(_) | Active::Delete(..)));
         let stands = self.successor.is_none() && self.doomed.is_none();
-        ours && stands && sent.tries < most && cx.now.since(self.heard(cx)) <= sent.wait
+        ours && stands && sent.tries < most && cx.now.since(self.heard(cx)) <= sent.wait.max(FRESH)
     }
 
     fn check_liveness(&mut self, link: &Link, cx: &mut Cx<'_>) {

@@ -192,11 +192,12 @@ impl Established {
         }
     }
 
-    /// Answers the peer's request to replace the IKE SA.
-    pub(super) fn answer_ike(&mut self, link: &mut Link, cx: &mut Cx<'_>, asked: &Asked, contents: &Contents) {
-        if let Err(notify) = self.try_ike(link, cx, asked, contents) {
-            link.respond(cx, asked, &[Payload::Notify(notify)]);
-        }
+    /// Answers the peer's request to replace the IKE SA. True when it was too broken for the IKE SA to go on.
+    pub(super) fn answer_ike(&mut self, link: &mut Link, cx: &mut Cx<'_>, asked: &Asked, contents: &Contents) -> bool {
+        let Err(notify) = self.try_ike(link, cx, asked, contents) else { return false };
+        let broken = notify.kind == NotifyType::INVALID_SYNTAX;
+        link.respond(cx, asked, &[Payload::Notify(notify)]);
+        broken
     }
 
     fn try_ike(&mut self, link: &mut Link, cx: &mut Cx<'_>, asked: &Asked, contents: &Contents) -> Result<(), Notify> {
