@@ -83,7 +83,7 @@ fn the_greatest_common_group_wins_by_way_of_invalid_ke() {
 #[test]
 fn a_cookie_is_returned_when_it_is_demanded() {
     let mut world = pair(4, |_, _| {});
-    let mut config = ike::pair::config(tunnel(B));
+    let mut config = config(tunnel(B));
     config.settings.force_cookies = true;
     world.configure(B, config);
     world.connect(A);
@@ -101,7 +101,7 @@ fn the_loss_of_any_single_message_is_survived() {
             a.groups = vec![Group::Ecp256, Group::Curve25519];
             b.groups = vec![Group::Ecp256];
         });
-        let mut config = ike::pair::config(ike::Tunnel { groups: vec![Group::Ecp256], ..tunnel(B) });
+        let mut config = config(Tunnel { groups: vec![Group::Ecp256], ..tunnel(B) });
         config.settings.force_cookies = true;
         world.configure(B, config);
         world.script(move |number, _| if number == lost { Fate::Drop } else { Fate::Deliver });
@@ -188,15 +188,15 @@ fn an_offer_of_everything_is_narrowed_and_the_initiator_takes_it() {
 
 #[test]
 fn the_key_picks_among_tunnels_for_anybody() {
-    let other = ike::Tunnel {
-        id: ike::TunnelId(9),
+    let other = Tunnel {
+        id: TunnelId(9),
         name: "roaming".into(),
         psk: base::Secret::copy(b"another key"),
         remote_endpoint: RemoteEndpoint::Any,
         ..tunnel(B)
     };
     let mut world = pair(10, |a, _| a.local_identity = LocalIdentity::Fixed(Identity::Fqdn("a.example".into())));
-    let mut config = ike::pair::config(tunnel(B));
+    let mut config = config(tunnel(B));
     config.tunnels.insert(0, std::sync::Arc::new(other));
     world.configure(B, config);
     world.connect(A);
@@ -209,10 +209,9 @@ fn the_key_picks_among_tunnels_for_anybody() {
 #[test]
 fn networks_that_do_not_fit_move_on_to_the_next_tunnel() {
     let elsewhere = IpRange::network("172.16.0.0".parse().unwrap(), 16).unwrap();
-    let other =
-        ike::Tunnel { id: ike::TunnelId(9), name: "first".into(), remote_networks: vec![elsewhere], ..tunnel(B) };
+    let other = Tunnel { id: TunnelId(9), name: "first".into(), remote_networks: vec![elsewhere], ..tunnel(B) };
     let mut world = pair(11, |_, _| {});
-    let mut config = ike::pair::config(tunnel(B));
+    let mut config = config(tunnel(B));
     config.tunnels.insert(0, std::sync::Arc::new(other));
     world.configure(B, config);
     world.connect(A);
@@ -295,10 +294,10 @@ fn an_unchanged_tunnel_survives_a_new_configuration_and_a_changed_one_does_not()
     let mut world = pair(14, |_, _| {});
     world.connect(A);
     world.run(secs(1));
-    world.configure(A, ike::pair::config(tunnel(A)));
+    world.configure(A, config(tunnel(A)));
     world.run(secs(1));
     assert_settled(&mut world);
-    world.configure(A, ike::pair::config(ike::Tunnel { name: "renamed".into(), ..tunnel(A) }));
+    world.configure(A, config(Tunnel { name: "renamed".into(), ..tunnel(A) }));
     world.run(secs(1));
     assert!(world.sides[B].endpoint.ike_sas(world.now).is_empty());
 }
