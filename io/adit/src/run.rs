@@ -116,7 +116,8 @@ impl Shell {
     fn announce(&mut self) {
         let tunnels = self.device.gateway().snapshot().tunnels.len();
         let plural = if tunnels == 1 { "" } else { "s" };
-        self.log.say(&format!("adit ready: {tunnels} tunnel{plural}, control socket {}", self.control.path().display()));
+        self.log
+            .say(&format!("adit ready: {tunnels} tunnel{plural}, control socket {}", self.control.path().display()));
         self.log.flush();
         notify("READY=1");
     }
