@@ -142,8 +142,8 @@ impl Dataplane {
         self.run(now, Work { packet, source: Source::Originated, header: None, cut: None }, out);
     }
 
-    /// Ends what has lived too long: connections, unfinished packets, packets that wait. Looks at [`EXPIRED_AT_ONCE`] of them
-    /// at most, and leaves the rest to the next call.
+    /// Ends what has lived too long: connections, unfinished packets, packets that wait. Looks at a bounded number of
+    /// them, and leaves the rest to the next call.
     pub fn expire(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.begin(now, out);
         self.turn_log(now, out);
@@ -158,8 +158,8 @@ impl Dataplane {
     fn expire_one(&mut self, now: Instant, out: &mut Vec<Output>) -> bool {
         if self.fragments.expire(now) {
             self.counters.count(Reason::FragmentTimeout);
-        } else if let Some(work) = self.waiting.pop_expired(now) {
-            self.deny(now, work, Denial::of(Reason::WaitingTimeout), out);
+        } else if let Some((tunnel, work)) = self.waiting.pop_expired(now) {
+            self.deny(now, work, Denial::by_tunnel(Reason::WaitingTimeout, tunnel), out);
         } else {
             match self.flows.look_at_next(now) {
                 Looked::Expired(flow) => self.log_closed(now, &flow, out),
@@ -291,7 +291,7 @@ impl Dataplane {
     /// Drops what waits for a tunnel.
     fn abandon(&mut self, now: Instant, tunnel: InterfaceId, out: &mut Vec<Output>) {
         for waiting in self.waiting.take(tunnel) {
-            self.deny(now, waiting.work, Denial::of(Reason::TunnelUnavailable), out);
+            self.deny(now, waiting.work, Denial::by_tunnel(Reason::TunnelUnavailable, tunnel), out);
         }
     }
 

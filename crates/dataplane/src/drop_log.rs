@@ -1,15 +1,16 @@
 //! The log line of a packet that was dropped on the packet path.
 
 use base::{Event, Instant, Record};
+use wire::icmp::Class;
 use wire::ip;
 
 use crate::events::{
     self, ConnectionTableFull, FragmentDropped, ImpossibleSource, MalformedPacket, NoNewConnForThisPacket, NoRoute,
-    PacketOutsideTunnel, RulesetDropPacket, TunnelPacketNotSent, protocol_name,
+    PacketOutsideTunnel, RulesetDropPacket, TunnelPacketNotSent, icmp_type_name, protocol_name,
 };
-use crate::inspect::Seen;
+use crate::inspect::{Seen, Transport};
 use crate::path::{Denial, Source, Work};
-use crate::{CORE, Dataplane, Output, Reason};
+use crate::{CORE, Dataplane, InterfaceId, Output, Reason};
 
 /// What a line says of the packet.
 struct Subject {
@@ -18,7 +19,37 @@ struct Subject {
     destip: String,
     ipproto: String,
     data_len: usize,
-    ports: (u16, u16),
+    message: Message,
+}
+
+/// What a line says of the transport header; empty where it does not apply.
+#[derive(Default)]
+struct Message {
+    srcport: String,
+    destport: String,
+    icmptype: String,
+    echoid: String,
+    echoseq: String,
+}
+
+impl Message {
+    fn of(packet: &[u8], seen: &Seen) -> Self {
+        let with_ports = |source: u16, destination: u16| Self {
+            srcport: source.to_string(),
+            destport: destination.to_string(),
+            ..Self::default()
+        };
+        let icmp = match &seen.transport {
+            Transport::Tcp(tcp) => return with_ports(tcp.source, tcp.destination),
+            Transport::Udp(udp) => return with_ports(udp.source, udp.destination),
+            Transport::Other => return Self::default(),
+            Transport::Icmp(icmp) => icmp,
+        };
+        let icmptype = icmp_type_name(icmp.kind, !seen.ip.is_v4());
+        let (Class::Request(id) | Class::Reply(id)) = icmp.class else { return Self { icmptype, ..Self::default() } };
+        let sequence = wire::octets::u16(seen.ip.payload_of(packet), 6).unwrap_or_default();
+        Self { icmptype, echoid: id.to_string(), echoseq: sequence.to_string(), ..Self::default() }
+    }
 }
 
 impl Dataplane {
@@ -39,7 +70,7 @@ impl Dataplane {
     }
 
     fn record(&self, work: &Work, denial: &Denial, subject: Subject) -> Option<Record> {
-        let Subject { recvif, srcip, destip, ipproto, data_len, ports } = subject;
+        let Subject { recvif, srcip, destip, ipproto, data_len, message } = subject;
         let reason = denial.reason.sentence().to_owned();
         Some(match denial.reason {
             Reason::MalformedIp | Reason::MalformedTransport | Reason::TcpFlags => {
@@ -59,17 +90,40 @@ impl Dataplane {
                     (None, Reason::DefaultAccessRule) => "Default_Access_Rule".to_owned(),
                     (None, _) => "Default_Rule".to_owned(),
                 };
-                let (srcport, destport) = ports;
-                let event =
-                    RulesetDropPacket { rule, recvif, srcip, destip, ipproto, ipdatalen: data_len, srcport, destport };
+                let destif = self.routed_to(work);
+                let Message { srcport, destport, icmptype, echoid, echoseq } = message;
+                let event = RulesetDropPacket {
+                    rule,
+                    recvif,
+                    srcip,
+                    destif,
+                    destip,
+                    ipproto,
+                    ipdatalen: data_len,
+                    srcport,
+                    destport,
+                    icmptype,
+                    echoid,
+                    echoseq,
+                };
                 match denial.rule {
                     Some((_, Some(severity))) => events::record_at(&event, severity),
-                    Some((_, None)) | None => event.record(),
+                    Some((_, None)) | None => events::record(&event),
                 }
             }
             Reason::NoConnection => {
-                let (srcport, destport) = ports;
-                NoNewConnForThisPacket { recvif, srcip, destip, ipproto, srcport, destport }.record()
+                let Message { srcport, destport, icmptype, echoid, echoseq } = message;
+                events::record(&NoNewConnForThisPacket {
+                    recvif,
+                    srcip,
+                    destip,
+                    ipproto,
+                    srcport,
+                    destport,
+                    icmptype,
+                    echoid,
+                    echoseq,
+                })
             }
             Reason::NoRoute => NoRoute { recvif, srcip, destip, ipproto }.record(),
             Reason::ConnectionTableFull => {
@@ -77,22 +131,51 @@ impl Dataplane {
                 ConnectionTableFull { recvif, srcip, destip, ipproto, limit }.record()
             }
             Reason::OutsideTunnel => {
-                let to = work.header.and_then(|header| self.routes.lookup(header.destination));
-                let tunnel = to.map_or(String::new(), |route| self.name(route.interface).to_string());
-                PacketOutsideTunnel { tunnel, srcip, destip, ipproto }.record()
+                PacketOutsideTunnel { tunnel: self.routed_to(work), srcip, destip, ipproto }.record()
             }
             Reason::WaitingFull | Reason::WaitingTimeout | Reason::TunnelUnavailable => {
-                TunnelPacketNotSent { srcip, destip, ipproto, reason }.record()
+                let tunnel = denial.tunnel?;
+                let reason = self.why_not_sent(work, denial.reason, tunnel);
+                TunnelPacketNotSent { tunnel: self.name(tunnel).to_string(), srcip, destip, ipproto, reason }.record()
             }
             _ => return None,
         })
+    }
+
+    /// Why a packet did not go through its tunnel, and where the cause is to be found.
+    fn why_not_sent(&self, work: &Work, reason: Reason, tunnel: InterfaceId) -> String {
+        let route = work.header.and_then(|header| self.routes.lookup(header.destination));
+        if route.is_none_or(|route| route.interface != tunnel) {
+            return "The configuration no longer sends it through the tunnel that it waited for.".to_owned();
+        }
+        let name = self.name(tunnel);
+        match reason {
+            Reason::WaitingFull => {
+                format!("Too many packets wait for tunnel {name}, and this is the oldest; 'ike' says why it is not up.")
+            }
+            Reason::WaitingTimeout => format!("Tunnel {name} did not come up in time; 'ike' says why."),
+            _ => format!("Tunnel {name} could not be set up; 'ike' says why."),
+        }
+    }
+
+    /// The name of the interface that the route to the destination leads to; empty when there is none.
+    fn routed_to(&self, work: &Work) -> String {
+        let route = work.header.and_then(|header| self.routes.lookup(header.destination));
+        route.map_or_else(String::new, |route| self.name(route.interface).to_string())
     }
 
     fn subject(&self, work: &Work) -> Subject {
         let Some(header) = work.header else {
             let recvif = self.received_by(work, None);
             let (srcip, destip, ipproto) = (String::new(), String::new(), String::new());
-            return Subject { recvif, srcip, destip, ipproto, data_len: work.packet.len(), ports: (0, 0) };
+            return Subject {
+                recvif,
+                srcip,
+                destip,
+                ipproto,
+                data_len: work.packet.len(),
+                message: Message::default(),
+            };
         };
         let seen = if header.fragment.is_none() { Seen::new(work.packet.bytes(), header) } else { None };
         Subject {
@@ -101,7 +184,7 @@ impl Dataplane {
             destip: header.destination.to_string(),
             ipproto: protocol_name(header.protocol),
             data_len: header.total.saturating_sub(header.payload),
-            ports: seen.map_or((0, 0), |seen| seen.key().ports),
+            message: seen.map_or_else(Message::default, |seen| Message::of(work.packet.bytes(), &seen)),
         }
     }
 

@@ -5,10 +5,12 @@ use base::{Event, Meta, Severity};
 base::events! {
     /// A packet was dropped by the rule named. `Default_Rule`: no rule allows it; add one if it should pass.
     /// `Default_Access_Rule`: the route back to its source does not lead to the interface it came in by, so the source is
-    /// forged or a route is missing.
-    RulesetDropPacket = 06_000_051 rev 1, Warning, RULE, "ruleset_drop_packet", action "drop" {
-        rule: String, recvif: String, srcip: String, destip: String, ipproto: String, ipdatalen: usize,
-        srcport: u16, destport: u16,
+    /// forged or a route is missing. A policy that allows it has `recvif` and `srcip` as its source, `destif` (empty without
+    /// a route) and `destip` as its destination. Ports are there for TCP and UDP, `icmptype` for ICMP, `echoid` and `echoseq`
+    /// for echoes.
+    RulesetDropPacket = 06_000_051 rev 2, Warning, RULE, "ruleset_drop_packet", action "drop" {
+        rule: String, recvif: String, srcip: String, destif: String, destip: String, ipproto: String, ipdatalen: usize,
+        srcport: String, destport: String, icmptype: String, echoid: String, echoseq: String,
     }
 
     /// A packet's headers break the rules of IP, TCP, UDP or ICMP. Its sender is broken or hostile.
@@ -52,9 +54,11 @@ base::events! {
     }
 
     /// A packet belongs to no connection and cannot open one: the middle of a TCP connection that has timed out or began
-    /// before the gateway did, or an answer nobody asked for.
-    NoNewConnForThisPacket = 00_600_012 rev 1, Notice, CONN, "no_new_conn_for_this_packet", action "drop" {
-        recvif: String, srcip: String, destip: String, ipproto: String, srcport: u16, destport: u16,
+    /// before the gateway did, or an answer nobody asked for. Ports are there for TCP, `icmptype`, `echoid` and `echoseq` for
+    /// answers to echoes.
+    NoNewConnForThisPacket = 00_600_012 rev 2, Notice, CONN, "no_new_conn_for_this_packet", action "drop" {
+        recvif: String, srcip: String, destip: String, ipproto: String,
+        srcport: String, destport: String, icmptype: String, echoid: String, echoseq: String,
     }
 
     /// An ESP packet is truncated or holds no IP packet. The peer is broken, or somebody sends rubbish.
@@ -104,16 +108,60 @@ base::events! {
         tunnel: String, srcip: String, destip: String, ipproto: String,
     }
 
-    /// A packet that waited for its tunnel was dropped. `reason` says whether too many waited, the time was up, or the
-    /// tunnel cannot be set up; see the log of the negotiation for why.
-    TunnelPacketNotSent = 01_803_952 rev 1, Notice, IPSEC, "tunnel_packet_not_sent", action "drop" {
-        srcip: String, destip: String, ipproto: String, reason: String,
+    /// A packet that needed the tunnel named was dropped. `reason` says whether too many waited, the time was up, or the
+    /// tunnel cannot be set up; the command `ike` says why the tunnel is not up.
+    TunnelPacketNotSent = 01_803_952 rev 2, Notice, IPSEC, "tunnel_packet_not_sent", action "drop" {
+        tunnel: String, srcip: String, destip: String, ipproto: String, reason: String,
     }
 }
 
-/// Connections and drops are logged at the severity that their rule names: one row per event, one column per severity.
-static AT_SEVERITY: [[Meta; 8]; 3] =
-    [at_every_severity::<RulesetDropPacket>(), at_every_severity::<ConnOpen>(), at_every_severity::<ConnClose>()];
+/// Fields that a line leaves out where they say nothing about its packet.
+const CONDITIONAL: [&str; 5] = ["srcport", "destport", "icmptype", "echoid", "echoseq"];
+
+/// Connections and drops are logged at the severity that their rule names, with the fields that apply: one row per event and
+/// set of fields, one column per severity.
+static FORMS: [[Meta; 8]; 8] = [
+    at_every_severity::<RulesetDropPacket>(&[
+        "rule",
+        "recvif",
+        "srcip",
+        "destif",
+        "destip",
+        "ipproto",
+        "ipdatalen",
+        "srcport",
+        "destport",
+    ]),
+    at_every_severity::<RulesetDropPacket>(&[
+        "rule",
+        "recvif",
+        "srcip",
+        "destif",
+        "destip",
+        "ipproto",
+        "ipdatalen",
+        "icmptype",
+        "echoid",
+        "echoseq",
+    ]),
+    at_every_severity::<RulesetDropPacket>(&[
+        "rule",
+        "recvif",
+        "srcip",
+        "destif",
+        "destip",
+        "ipproto",
+        "ipdatalen",
+        "icmptype",
+    ]),
+    at_every_severity::<RulesetDropPacket>(&["rule", "recvif", "srcip", "destif", "destip", "ipproto", "ipdatalen"]),
+    at_every_severity::<NoNewConnForThisPacket>(&["recvif", "srcip", "destip", "ipproto", "srcport", "destport"]),
+    at_every_severity::<NoNewConnForThisPacket>(&[
+        "recvif", "srcip", "destip", "ipproto", "icmptype", "echoid", "echoseq",
+    ]),
+    at_every_severity::<ConnOpen>(ConnOpen::META.fields),
+    at_every_severity::<ConnClose>(ConnClose::META.fields),
+];
 
 const SEVERITIES: [Severity; 8] = [
     Severity::Debug,
@@ -126,24 +174,55 @@ const SEVERITIES: [Severity; 8] = [
     Severity::Emergency,
 ];
 
-const fn at_every_severity<E: Event>() -> [Meta; 8] {
+const fn at_every_severity<E: Event>(fields: &'static [&'static str]) -> [Meta; 8] {
     let [a, b, c, d, e, f, g, h] = SEVERITIES;
-    [at::<E>(a), at::<E>(b), at::<E>(c), at::<E>(d), at::<E>(e), at::<E>(f), at::<E>(g), at::<E>(h)]
+    [
+        at::<E>(a, fields),
+        at::<E>(b, fields),
+        at::<E>(c, fields),
+        at::<E>(d, fields),
+        at::<E>(e, fields),
+        at::<E>(f, fields),
+        at::<E>(g, fields),
+        at::<E>(h, fields),
+    ]
 }
 
-const fn at<E: Event>(severity: Severity) -> Meta {
-    let Meta { id, revision, category, name, action, fields, help, .. } = E::META;
+const fn at<E: Event>(severity: Severity, fields: &'static [&'static str]) -> Meta {
+    let Meta { id, revision, category, name, action, help, .. } = E::META;
     Meta { id, revision, category, severity, name, action, fields, help }
 }
 
-/// The record of an event of [`AT_SEVERITY`] at another severity than its own.
+/// The record of an event of [`FORMS`], with the fields that apply, at another severity than its own.
 pub(crate) fn record_at<E: Event>(event: &E, severity: Severity) -> base::Record {
-    let mut record = event.record();
-    let other = AT_SEVERITY.iter().flatten().find(|meta| meta.id == record.meta.id && meta.severity == severity);
-    if let Some(meta) = other {
-        record.meta = meta;
+    let whole = event.record();
+    let fits = |meta: &&Meta| {
+        let mut fields = whole.meta.fields.iter().zip(&whole.values);
+        let applies = |name: &str, value: &str| !CONDITIONAL.contains(&name) || !value.is_empty();
+        (meta.id, meta.severity) == (whole.meta.id, severity)
+            && fields.all(|(name, value)| meta.fields.contains(name) == applies(name, value))
+    };
+    let Some(meta) = FORMS.iter().flatten().find(fits) else { return whole };
+    let values = meta.fields.iter().map(|name| whole.field(name).unwrap_or_default().to_owned()).collect();
+    base::Record { meta, values }
+}
+
+/// The record of an event of [`FORMS`], with the fields that apply.
+pub(crate) fn record<E: Event>(event: &E) -> base::Record {
+    record_at(event, E::META.severity)
+}
+
+/// The type of an ICMP message, or its number.
+pub(crate) fn icmp_type_name(kind: u8, v6: bool) -> String {
+    match (kind, v6) {
+        (8, false) | (128, true) => "ECHO_REQUEST".to_owned(),
+        (0, false) | (129, true) => "ECHO_REPLY".to_owned(),
+        (3, false) | (1, true) => "DESTINATION_UNREACHABLE".to_owned(),
+        (2, true) => "PACKET_TOO_BIG".to_owned(),
+        (11, false) | (3, true) => "TIME_EXCEEDED".to_owned(),
+        (12, false) | (4, true) => "PARAMETER_PROBLEM".to_owned(),
+        (other, _) => other.to_string(),
     }
-    record
 }
 
 /// The name of an IP protocol, or its number.
@@ -175,18 +254,48 @@ mod tests {
         let event = PacketLogFlood { suppressed: 1 };
         assert_eq!(record_at(&event, Severity::Error).meta.severity, Severity::Notice, "no rule logs this one");
         for severity in SEVERITIES {
-            let event = RulesetDropPacket {
-                rule: "r".into(),
-                recvif: "lan".into(),
-                srcip: String::new(),
-                destip: String::new(),
-                ipproto: String::new(),
-                ipdatalen: 0,
-                srcport: 0,
-                destport: 0,
-            };
-            let record = record_at(&event, severity);
+            let record = record_at(&dropped(["1", "2", "", "", ""]), severity);
             assert_eq!((record.meta.severity, record.is::<RulesetDropPacket>()), (severity, true));
+        }
+    }
+
+    fn dropped([srcport, destport, icmptype, echoid, echoseq]: [&str; 5]) -> RulesetDropPacket {
+        RulesetDropPacket {
+            rule: "r".into(),
+            recvif: "lan".into(),
+            srcip: "192.0.2.1".into(),
+            destif: String::new(),
+            destip: "192.0.2.2".into(),
+            ipproto: "47".into(),
+            ipdatalen: 9,
+            srcport: srcport.into(),
+            destport: destport.into(),
+            icmptype: icmptype.into(),
+            echoid: echoid.into(),
+            echoseq: echoseq.into(),
+        }
+    }
+
+    #[test]
+    fn a_line_has_only_the_fields_that_apply() {
+        let line = |values| record(&dropped(values)).to_string().split_once("ipproto=").unwrap().1.to_owned();
+        assert_eq!(line(["", "", "", "", ""]), "47 ipdatalen=9");
+        assert_eq!(line(["1", "2", "", "", ""]), "47 ipdatalen=9 srcport=1 destport=2");
+        assert_eq!(line(["", "", "13", "", ""]), "47 ipdatalen=9 icmptype=13");
+        assert_eq!(line(["", "", "ECHO_REPLY", "1", "2"]), "47 ipdatalen=9 icmptype=ECHO_REPLY echoid=1 echoseq=2");
+        assert!(
+            record(&dropped(Default::default())).to_string().contains(" destif=\"\" "),
+            "that there is no route is news"
+        );
+    }
+
+    #[test]
+    fn every_form_of_a_line_has_fields_of_its_event_in_their_order() {
+        for form in FORMS.iter().flatten() {
+            let whole = EVENTS.iter().find(|meta| meta.id == form.id).unwrap();
+            let applies = |name: &&&str| !CONDITIONAL.contains(*name) || form.fields.contains(*name);
+            let expected: Vec<&str> = whole.fields.iter().filter(applies).copied().collect();
+            assert_eq!(form.fields, expected);
         }
     }
 }

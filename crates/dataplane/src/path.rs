@@ -71,17 +71,23 @@ pub(crate) struct Denial {
     pub(crate) reason: Reason,
     /// The rule that says so, and how loud.
     pub(crate) rule: Option<(Arc<str>, Option<Severity>)>,
+    /// The tunnel that it could not go through.
+    pub(crate) tunnel: Option<InterfaceId>,
     /// What the sender is told.
     tell: Option<Problem>,
 }
 
 impl Denial {
     pub(crate) fn of(reason: Reason) -> Self {
-        Self { reason, rule: None, tell: None }
+        Self { reason, rule: None, tunnel: None, tell: None }
     }
 
     pub(crate) fn telling(reason: Reason, problem: Problem) -> Self {
-        Self { reason, rule: None, tell: Some(problem) }
+        Self { tell: Some(problem), ..Self::of(reason) }
+    }
+
+    pub(crate) fn by_tunnel(reason: Reason, tunnel: InterfaceId) -> Self {
+        Self { tunnel: Some(tunnel), ..Self::of(reason) }
     }
 }
 
@@ -255,7 +261,7 @@ impl Dataplane {
             RuleAction::Drop => Reason::RuleDrop,
             RuleAction::Reject => Reason::RuleReject,
         };
-        Err(Denial { reason, rule: Some(named), tell: None })
+        Err(Denial { rule: Some(named), ..Denial::of(reason) })
     }
 
     /// The Access check: which interface a packet came in by, if the route back to its source leads there.

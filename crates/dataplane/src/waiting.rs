@@ -50,8 +50,8 @@ impl WaitingRoom {
         }
     }
 
-    /// Takes a packet that has waited in vain.
-    pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<Work> {
+    /// Takes a packet that has waited in vain, and says for which tunnel.
+    pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<(InterfaceId, Work)> {
         while let Some(tunnel) = self.timers.pop_due(now) {
             let queue = self.queues.get_mut(&tunnel)?;
             let gone = if queue.front().is_some_and(|first| first.until <= now) { queue.pop_front() } else { None };
@@ -60,7 +60,7 @@ impl WaitingRoom {
             }
             self.set_timer(tunnel);
             if let Some(waiting) = gone {
-                return Some(waiting.work);
+                return Some((tunnel, waiting.work));
             }
         }
         None

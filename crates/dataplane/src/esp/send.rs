@@ -22,7 +22,7 @@ impl Dataplane {
         out: &mut Vec<Output>,
     ) {
         match self.choose(seen, tunnel, flow) {
-            Some(slot) => self.send_by(now, slot, work, seen, out),
+            Some(slot) => self.send_by(now, (tunnel, slot), work, seen, out),
             None => self.wait_for(now, work, seen, tunnel, out),
         }
     }
@@ -66,12 +66,12 @@ impl Dataplane {
             return self.deny(now, work, Denial::of(Reason::OutsideTunnel), out);
         };
         if work.source == Source::Error {
-            return self.deny(now, work, Denial::of(Reason::TunnelUnavailable), out);
+            return self.deny(now, work, Denial::by_tunnel(Reason::TunnelUnavailable, tunnel), out);
         }
         let key = seen.key();
         let most = self.policy.settings.waiting_per_tunnel_max;
         if let Some(gone) = self.waiting.enter(tunnel, work, until, most) {
-            self.deny(now, gone, Denial::of(Reason::WaitingFull), out);
+            self.deny(now, gone, Denial::by_tunnel(Reason::WaitingFull, tunnel), out);
         }
         if self.waiting.may_ask(now, tunnel, pair) {
             out.push(Output::Exception(Exception::Acquire {
@@ -92,7 +92,7 @@ impl Dataplane {
                 continue;
             };
             match self.choose(&seen, tunnel, None) {
-                Some(slot) => self.send_by(now, slot, waiting.work, &seen, out),
+                Some(slot) => self.send_by(now, (tunnel, slot), waiting.work, &seen, out),
                 None => staying.push_back(waiting),
             }
         }
@@ -112,20 +112,27 @@ impl Dataplane {
                 };
                 match self.decide_again(now, &work, &seen, out) {
                     Ok((to, flow)) if to.place == Place::Tunnel => match self.choose(&seen, to.interface, flow) {
-                        Some(slot) => self.send_by(now, slot, work, &seen, out),
+                        Some(slot) => self.send_by(now, (to.interface, slot), work, &seen, out),
                         None => self.wait_until(now, until, work, &seen, to.interface, out),
                     },
-                    Ok(_) => self.deny(now, work, Denial::of(Reason::TunnelUnavailable), out),
+                    Ok(_) => self.deny(now, work, Denial::by_tunnel(Reason::TunnelUnavailable, tunnel), out),
                     Err(denial) => self.deny(now, work, denial, out),
                 }
             }
         }
     }
 
-    /// Seals a packet with an SA, in pieces if it must be.
-    fn send_by(&mut self, now: Instant, slot: u32, work: Work, seen: &Seen, out: &mut Vec<Output>) {
+    /// Seals a packet with an SA of a tunnel, in pieces if it must be.
+    fn send_by(
+        &mut self,
+        now: Instant,
+        (tunnel, slot): (InterfaceId, u32),
+        work: Work,
+        seen: &Seen,
+        out: &mut Vec<Output>,
+    ) {
         let Some(sa) = self.sas.get(slot) else {
-            return self.deny(now, work, Denial::of(Reason::TunnelUnavailable), out);
+            return self.deny(now, work, Denial::by_tunnel(Reason::TunnelUnavailable, tunnel), out);
         };
         let room = sa.room(seen.ip.is_v4());
         let limit = work.cut.map_or(room, |cut| cut.longest().min(room));

@@ -89,6 +89,28 @@ fn what_the_rules_forbid() {
 }
 
 #[test]
+fn a_line_says_what_a_policy_for_the_packet_must_allow() {
+    let mut lab = Lab::up(GCM);
+    let line = |lab: &mut Lab, packet: &[u8]| lines(&lab.head_plain(packet)).concat();
+    assert_eq!(
+        line(&mut lab, &ping(HEAD_HOST, "203.0.113.77", 8)),
+        "rev=2 event=ruleset_drop_packet action=drop rule=Default_Rule recvif=lan srcip=172.16.1.10 destif=wan \
+         destip=203.0.113.77 ipproto=ICMP ipdatalen=16 icmptype=ECHO_REQUEST echoid=7 echoseq=1"
+    );
+    assert_eq!(
+        line(&mut lab, &udp((HEAD_HOST, 1000), (BRANCH_HOST, 98), b"x")),
+        "rev=2 event=ruleset_drop_packet action=drop rule=refusal recvif=lan srcip=172.16.1.10 destif=office \
+         destip=192.168.11.10 ipproto=UDP ipdatalen=9 srcport=1000 destport=98"
+    );
+    let gre = icmp::ip_packet(ip(HEAD_HOST), ip("203.0.113.77"), 47, b"gre").unwrap();
+    assert!(line(&mut lab, &gre).ends_with("destif=wan destip=203.0.113.77 ipproto=47 ipdatalen=3"));
+    let nowhere = ping("8.8.8.8", "8.8.4.4", 8);
+    assert!(line(&mut lab, &nowhere).contains("rule=Default_Access_Rule recvif=host srcip=8.8.8.8 destif=\"\" "));
+    let unasked = pong(&ping(BRANCH_HOST_V6, HEAD_HOST_V6, 8));
+    assert!(line(&mut lab, &unasked).ends_with("ipproto=ICMPV6 icmptype=ECHO_REPLY echoid=7 echoseq=1"));
+}
+
+#[test]
 fn a_time_to_live_that_runs_out() {
     let mut lab = Lab::up(GCM);
     let last = changed(ping(HEAD_HOST, BRANCH_HOST, 8), |packet| packet[8] = 1);
@@ -127,7 +149,14 @@ fn packets_that_wait_in_vain() {
     watch.only(&lab.head, &[]);
     let out = lab.head_plain(&packet(4));
     watch.only(&lab.head, &[(Reason::WaitingFull, 1)]);
-    assert_eq!(logs(&out), ["tunnel_packet_not_sent"]);
+    let not_sent = |reason: &str| {
+        format!(
+            "rev=2 event=tunnel_packet_not_sent action=drop tunnel=office srcip={HEAD_HOST} \
+             destip={BRANCH_HOST} ipproto=UDP reason=\"{reason}\""
+        )
+    };
+    let full = "Too many packets wait for tunnel office, and this is the oldest; 'ike' says why it is not up.";
+    assert_eq!(lines(&out), [not_sent(full)]);
 
     // They have come at second 1 and may wait 5 seconds.
     assert!(lab.head.next_deadline().is_some_and(|deadline| deadline == at(6)));
@@ -136,12 +165,14 @@ fn packets_that_wait_in_vain() {
     watch.only(&lab.head, &[(Reason::WaitingFull, 1)]);
     lab.head.expire(at(6), &mut out);
     watch.only(&lab.head, &[(Reason::WaitingFull, 1), (Reason::WaitingTimeout, 4)]);
+    assert_eq!(lines(&out)[0], not_sent("Tunnel office did not come up in time; 'ike' says why."));
 
     lab.now = at(7);
     lab.head_plain(&packet(5));
     let watch = Watch::over(&lab.head);
     lab.head.control(lab.now, Control::Abandon(TUNNEL), &mut out).unwrap();
     watch.only(&lab.head, &[(Reason::TunnelUnavailable, 1)]);
+    assert_eq!(lines(&out).last(), Some(&not_sent("Tunnel office could not be set up; 'ike' says why.")));
     assert_eq!(exceptions(&lab.head_plain(&packet(6))).len(), 0, "a tunnel that fails is not asked for without pause");
     lab.now = at(8);
     assert_eq!(exceptions(&lab.head_plain(&packet(7))).len(), 1);

@@ -330,6 +330,15 @@ pub(crate) fn logs(out: &[Output]) -> Vec<String> {
         .collect()
 }
 
+/// Lines of log events, from their revision on.
+pub(crate) fn lines(out: &[Output]) -> Vec<String> {
+    let line = |output: &Output| match output {
+        Output::Log(record) => record.to_string().find("rev=").map(|at| record.to_string().split_off(at)),
+        _ => None,
+    };
+    out.iter().filter_map(line).collect()
+}
+
 /// Remembers counters, to find that exactly the named ones have changed.
 pub(crate) struct Watch(Counters);
 

@@ -252,4 +252,6 @@ fn what_waits_for_a_tunnel_never_leaves_by_another_way() {
     lab.head.control(lab.now, Control::Replace(Arc::new(elsewhere)), &mut out).unwrap();
     watch.only(&lab.head, &[(Reason::TunnelUnavailable, 1)]);
     assert_eq!((sealed(&out), plain(&out).len()), (0, 0));
+    let line = lines(&out).concat();
+    assert!(line.contains(" tunnel=office ") && line.contains("no longer sends it through the tunnel"), "{line}");
 }
