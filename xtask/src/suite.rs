@@ -28,7 +28,8 @@ pub fn run(root: &Path, report: &mut Report) {
     });
     report.run("check-docs", || reference::check(root));
     report.run("fuzz targets build", || fuzz(root));
-    report.run("dependencies", || dependencies(root));
+    report.run("dependencies", || dependencies(root, "deny", &["bans", "licenses", "sources"]));
+    report.run("advisories", || advisories(root));
     report.run("demo", || demo(root, &[]));
     report.run("demo --netns", || match interop::obstacle() {
         Some(reason) => Outcome::Skipped(reason),
@@ -124,11 +125,21 @@ fn demo(root: &Path, options: &[&str]) -> Outcome {
     stage(root, "demo", cargo().args(["run", "--package", "adit", "--", "demo"]).args(options))
 }
 
-fn dependencies(root: &Path) -> Outcome {
+fn dependencies(root: &Path, name: &str, kinds: &[&str]) -> Outcome {
     if !command::exists("cargo-deny") {
         return Outcome::Skipped("cargo-deny is not installed (cargo install cargo-deny)".into());
     }
-    stage(root, "deny", cargo().args(["deny", "check"]))
+    stage(root, name, cargo().args(["deny", "check"]).args(kinds))
+}
+
+/// The list of known faults comes over the network, which not every machine has.
+fn advisories(root: &Path) -> Outcome {
+    match dependencies(root, "advisories", &["advisories"]) {
+        Outcome::Failed(why) if why.contains("failed to fetch advisory database") => {
+            Outcome::Skipped("the list of advisories cannot be fetched from here".into())
+        }
+        outcome => outcome,
+    }
 }
 
 #[cfg(test)]
