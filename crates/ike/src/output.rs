@@ -166,6 +166,9 @@ pub struct IkeStatus {
     pub expires_in: Option<Duration>,
     /// When it was established.
     pub established: Option<Instant>,
+    /// While it is being set up by us: for how long, how often the outstanding request went out, and what an
+    /// unprotected answer claims.
+    pub note: Option<String>,
     /// Children.
     pub children: Vec<ChildStatus>,
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use base::Instant;
 use crypto::{Group, KeyPair};
 use wire::ike::{ExchangeType, Flags, Header, KeyExchange, Message, Notify, NotifyType, Payload, ProtocolId};
 
@@ -130,7 +131,7 @@ impl AwaitInit {
                 self.cookie = Some(cookie.data.clone());
                 self.send(link, cx, &tunnel);
             } else {
-                self.note(link, misbehaved(&tunnel, "it asks for a cookie again and again".into()));
+                self.note(link, misbehaved(&tunnel, "a request for a cookie again and again".into()));
             }
             return State::AwaitInit(self);
         }
@@ -146,7 +147,9 @@ impl AwaitInit {
                     self.key_pair = group.generate(cx.random);
                     self.send(link, cx, &tunnel);
                 }
-                Some(group) => self.note(link, misbehaved(&tunnel, format!("it refuses and wants the group {group}"))),
+                Some(group) => {
+                    self.note(link, misbehaved(&tunnel, format!("a refusal of the group {group}, which it asks for")))
+                }
             }
             return State::AwaitInit(self);
         }
@@ -265,6 +268,17 @@ impl AwaitInit {
         auth::ask(link, cx, tunnel, fresh.keys, fresh.suite, signed, self.wanted)
     }
 
+    /// How far it has come, for people.
+    pub(super) fn progress(&self, link: &Link, now: Instant) -> String {
+        let mut text = progress(link, now, "connecting");
+        if let Some(hint) = &self.hint {
+            let peer = link.peer();
+            let found = hint.explain(peer).found;
+            text.push_str(&format!("; {peer} answers {found} (unprotected, so asked again)"));
+        }
+        text
+    }
+
     /// Nothing more is awaited: why the attempt has failed.
     pub(super) fn reason(&self, link: &Link, cx: &Cx<'_>) -> Reason {
         self.hint.clone().unwrap_or_else(|| no_answer(link, cx, "IKE_SA_INIT"))
@@ -273,6 +287,15 @@ impl AwaitInit {
 
 fn misbehaved(tunnel: &Tunnel, what: String) -> Reason {
     Reason::Misbehaved { tunnel: Some(tunnel.name.clone()), what }
+}
+
+/// For how long an IKE SA has been on its way, and how often its outstanding request went out.
+pub(super) fn progress(link: &Link, now: Instant, doing: &str) -> String {
+    let age = now.since(link.born).as_secs();
+    match link.outgoing.sent.as_ref().map_or(0, |sent| sent.tries) {
+        1 => format!("{doing} for {age}s, sent once"),
+        tries => format!("{doing} for {age}s, sent {tries} times"),
+    }
 }
 
 /// The outstanding request was sent often enough.

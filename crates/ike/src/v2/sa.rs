@@ -10,7 +10,7 @@ use super::child::Child;
 use super::closing::Closing;
 use super::established::Established;
 use super::fragment::{Fragment, TEXT_MAX, TEXT_MAX_UNPROVED};
-use super::init::{AwaitInit, no_answer};
+use super::init::{AwaitInit, no_answer, progress};
 use super::init_response::HalfOpen;
 use super::link::{Asked, Link};
 use super::rules::Contents;
@@ -463,6 +463,11 @@ impl IkeSa {
             algorithms: None,
             expires_in: None,
             established: None,
+            note: match &self.state {
+                State::AwaitInit(state) => Some(state.progress(&self.link, now)),
+                State::AwaitAuth(_) => Some(progress(&self.link, now, "authenticating")),
+                _ => None,
+            },
             children: Vec::new(),
         };
         if let State::Established(state) = &self.state {

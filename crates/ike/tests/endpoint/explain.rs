@@ -71,6 +71,23 @@ fn larger_networks_are_refused_with_both_networks_named() {
 }
 
 #[test]
+fn an_attempt_under_way_shows_its_age_its_tries_and_what_an_unprotected_answer_claims() {
+    let mut world = pair(12, |a, b| (a.groups, b.groups) = (vec![Group::Modp1024], vec![Group::Modp2048]));
+    let note = |world: &Pair| world.sides[A].endpoint.ike_sas(world.now)[0].note.clone();
+    world.connect(A);
+    assert_eq!(note(&world).unwrap(), "connecting for 0s, sent once");
+    world.run(secs(3));
+    assert_eq!(
+        note(&world).unwrap(),
+        "connecting for 3s, sent 2 times; 192.0.2.2 answers NO_PROPOSAL_CHOSEN (unprotected, so asked again)"
+    );
+    let mut world = pair(13, |_, _| {});
+    world.connect(A);
+    world.run(secs(1));
+    assert_eq!((world.sides[A].endpoint.ike_sas(world.now)[0].state, note(&world)), ("Established", None));
+}
+
+#[test]
 fn silence_is_explained_with_the_number_of_tries() {
     let mut world = pair(5, |_, _| {});
     world.script(|_, _| Fate::Drop);

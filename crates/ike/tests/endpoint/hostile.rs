@@ -173,7 +173,7 @@ fn a_refusal_without_proof_is_at_least_explained_when_nothing_better_comes() {
     let unknown = explained(Notify::new(NotifyType::INVALID_KE_PAYLOAD, vec![9, 9]));
     assert_eq!(unknown.kind, "group_refused_by_peer");
     let endless = explained(Notify::new(NotifyType::COOKIE, vec![1]));
-    assert_eq!((endless.kind, endless.found.as_str()), ("peer_misbehaved", "it asks for a cookie again and again"));
+    assert_eq!((endless.kind, endless.found.as_str()), ("peer_misbehaved", "a request for a cookie again and again"));
     let long = explained(Notify::new(NotifyType::COOKIE, vec![1; 65]));
     assert_eq!(long.found, "a cookie of 65 bytes");
 }

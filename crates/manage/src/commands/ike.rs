@@ -68,6 +68,11 @@ fn show(now: Now, gateway: &engine::Gateway, arguments: &Arguments<'_>) -> Outco
             ]);
         }
         table.print(arguments.limit(), &mut text);
+        for (tunnel, note) in
+            sas.iter().take(arguments.limit()).filter_map(|sa| Some((&sa.tunnel_name, sa.note.as_ref()?)))
+        {
+            let _ = writeln!(text, "\n--- Tunnel {tunnel}: {note}");
+        }
     }
     if sas.is_empty() {
         text.push_str("There are none.\n");
@@ -145,7 +150,7 @@ fn verbose(now: Now, sa: &IkeStatus, text: &mut String) {
         (true, true) => "in front of both",
     };
     let lines = [
-        ("State", sa.state.to_owned()),
+        ("State", sa.note.as_ref().map_or_else(|| sa.state.to_owned(), |note| format!("{} ({note})", sa.state))),
         ("Began", if sa.initiator { "by us" } else { "by the peer" }.to_owned()),
         ("SPIs", format!("0x{:016x} (initiator), 0x{:016x} (responder)", sa.spis.0, sa.spis.1)),
         ("Local", sa.path.local.to_string()),
@@ -224,4 +229,18 @@ pub(super) fn no_such_tunnel(gateway: &engine::Gateway, name: &str) -> Outcome {
     } else {
         format!("There is no tunnel {name}. Active tunnels: {}.\n", names.join(", "))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Console;
+
+    #[test]
+    fn a_tunnel_that_connects_says_how_far_it_has_come() {
+        let mut console = Console::head_office();
+        console.ok("ike -connect ipsec_hq_to_branch");
+        let text = console.ok("ike");
+        assert!(text.ends_with("--- Tunnel ipsec_hq_to_branch: connecting for 0s, sent once\n"), "{text}");
+        assert!(console.ok("ike -verbose").contains("State: Connecting (connecting for 0s, sent once)\n"));
+    }
 }
