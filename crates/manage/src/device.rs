@@ -123,6 +123,11 @@ impl Device {
             }
             Input::Line { client, line } => self.line(now, client, &line, out),
             Input::Complete { client, line, cursor } => self.complete(client, &line, cursor, out),
+            Input::LastLine(client) => {
+                if self.sessions.len() < SESSIONS_MAX {
+                    self.sessions.entry(client).or_default().last_line = true;
+                }
+            }
             Input::Interrupt(client) => self.interrupt(now, client, out),
             Input::Full(client) => self.set_full(client, true),
             Input::Room(client) => self.set_full(client, false),
@@ -335,13 +340,13 @@ impl Device {
     fn edit(&mut self, client: ClientId, command: &Command, goes_on: bool) -> Option<Outcome> {
         let session = self.sessions.get_mut(&client)?;
         let reply = schema::execute(&mut self.workspace, &mut session.context, command)?;
-        if reply.is_incomplete() {
+        if reply.is_incomplete() && !session.last_line {
             session.remember(command.clone(), false);
             let missing = reply.problems.iter().filter(|problem| problem.is_error());
             let text: String = missing.map(|problem| format!("{}: {}\n", problem.object, problem.message)).collect();
             return Some(Outcome::failed(format!("{text}{GO_ON}")));
         }
-        if !reply.done && goes_on && session.waits_for_properties() {
+        if !reply.done && goes_on && !session.last_line && session.waits_for_properties() {
             // Only this line was wrong: what the lines before it said is kept.
             let text = problems_text(&reply.problems).unwrap_or_default();
             return Some(Outcome::failed(format!("{text}This line was left out. {GO_ON}")));
@@ -483,6 +488,14 @@ mod tests {
         assert!(console.say("").0.contains("given up"));
         assert!(console.fails("Action=Allow").contains("belong to no command"));
         assert!(!console.ok("show IPPolicy").contains("given_up"));
+    }
+
+    #[test]
+    fn a_command_behind_which_no_line_follows_waits_for_nothing() {
+        let mut console = Console::head_office();
+        console.step(crate::Input::LastLine(crate::testing::ME));
+        let refused = console.fails("add IPPolicy Name=web");
+        assert!(refused.contains("Error") && !refused.contains("Go on"), "{refused}");
     }
 
     #[test]

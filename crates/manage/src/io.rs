@@ -17,6 +17,8 @@ pub enum Input {
         /// The line, without its end.
         line: String,
     },
+    /// The operator's next line is its last: no later one can give what is missing in it.
+    LastLine(ClientId),
     /// An operator pressed TAB.
     Complete {
         /// Who.
@@ -107,6 +109,7 @@ impl fmt::Debug for Input {
                 let line = Hidden(line);
                 f.debug_struct("Complete").field("client", client).field("line", &line).field("cursor", cursor).finish()
             }
+            Self::LastLine(client) => f.debug_tuple("LastLine").field(client).finish(),
             Self::Interrupt(client) => f.debug_tuple("Interrupt").field(client).finish(),
             Self::Full(client) => f.debug_tuple("Full").field(client).finish(),
             Self::Room(client) => f.debug_tuple("Room").field(client).finish(),

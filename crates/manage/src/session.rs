@@ -28,6 +28,8 @@ pub(crate) struct Session {
     pub(crate) full: bool,
     /// A command of the present line failed.
     pub(crate) failed: bool,
+    /// No line comes behind the present one.
+    pub(crate) last_line: bool,
     /// The last `add` or `set`, which a line of properties alone continues.
     last: Option<Last>,
 }

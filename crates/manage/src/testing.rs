@@ -6,7 +6,7 @@ use objects::HostInterface;
 
 use crate::{Action, ClientId, Device, Done, Input};
 
-const ME: ClientId = ClientId(1);
+pub(crate) const ME: ClientId = ClientId(1);
 
 pub(crate) struct Console {
     device: Device,
@@ -189,7 +189,7 @@ impl Console {
         self.step(Input::Gateway(engine::Input::Deadline))
     }
 
-    fn step(&mut self, input: Input) -> Option<Done> {
+    pub(crate) fn step(&mut self, input: Input) -> Option<Done> {
         let mut out = Vec::new();
         self.device.step(self.now, input, &mut out);
         assert!(self.device.next_deadline().is_none_or(|(at, _)| at >= Instant::ZERO));

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
 use manage::Done;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::arguments::CliOptions;
 use crate::console;
@@ -32,10 +32,7 @@ pub fn cli(options: &CliOptions) -> Result<(), Exit> {
     })?;
     let mut session = Session::new(stream)?;
     if !options.command.is_empty() {
-        return match session.run(&join(&options.command))?.success {
-            true => Ok(()),
-            false => Err(Exit::silent(FAILED)),
-        };
+        return run_alone(&mut session, join(&options.command));
     }
     if io::stdin().is_terminal() {
         return console::interact(session);
@@ -48,11 +45,16 @@ pub fn cli(options: &CliOptions) -> Result<(), Exit> {
         .read_to_string(&mut text)
         .map_err(|error| Exit::usage(format!("standard input: {error}")))?;
     let lines: Vec<&str> = text.lines().take_while(|line| !console::is_farewell(line)).collect();
-    let request = Request::Line(lines.join("\n"));
+    run_alone(&mut session, lines.join("\n"))
+}
+
+/// Runs all that will ever be asked in this session.
+fn run_alone(session: &mut Session, text: String) -> Result<(), Exit> {
+    let request = Request::LastLine(text);
     if request.write().len() > REQUEST_MAX {
-        return Err(Exit::usage(format!("standard input holds more than {} KiB of commands", REQUEST_MAX >> 10)));
+        return Err(Exit::usage(format!("these are more than {} KiB of commands", REQUEST_MAX >> 10)));
     }
-    match session.run(&lines.join("\n"))?.success {
+    match session.ask(&request, say)?.success {
         true => Ok(()),
         false => Err(Exit::silent(FAILED)),
     }
@@ -63,27 +65,69 @@ pub struct Session {
     stream: UnixStream,
     input: Vec<u8>,
     interrupts: Signals,
+    /// What the gateway has said of its own accord and nobody has seen.
+    unseen: String,
+}
+
+/// Tells when there may be something to read, without holding the session.
+pub struct Watch(UnixStream);
+
+impl Watch {
+    /// Waits for it.
+    pub fn wait(&self) {
+        // A signal or an error ends the wait too: whoever looks then finds nothing, or that the gateway has gone.
+        let _ = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], None);
+    }
 }
 
 impl Session {
     /// Takes over a connected socket, and SIGINT with it.
     pub fn new(stream: UnixStream) -> Result<Self, Exit> {
         let interrupts = Signals::interrupts().map_err(|error| Exit::failed(format!("signals: {error}")))?;
-        Ok(Self { stream, input: Vec::new(), interrupts })
+        Ok(Self { stream, input: Vec::new(), interrupts, unseen: String::new() })
     }
 
-    /// Runs a line and prints its answers as they come. Ctrl-C stops the command; a second one stops waiting for it.
-    pub fn run(&mut self, line: &str) -> Result<Done, Exit> {
-        self.send(&Request::Line(line.to_owned()))?;
+    /// Something to wait with for what the gateway says of its own accord.
+    pub fn watch(&self) -> io::Result<Watch> {
+        self.stream.try_clone().map(Watch)
+    }
+
+    /// What the gateway has said of its own accord; does not wait for more.
+    pub fn announced(&mut self) -> Result<String, Exit> {
+        let readable = |stream: &UnixStream| {
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            poll(&mut [PollFd::new(stream, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
+        };
+        while readable(&self.stream) {
+            self.fill()?;
+        }
+        while let Some(reply) = self.buffered(0)? {
+            match reply {
+                Reply::Text(text) => self.unseen.push_str(&text),
+                Reply::Error(error) => return Err(refused(&error)),
+                Reply::Done(_) | Reply::Candidates { .. } => {}
+            }
+        }
+        Ok(std::mem::take(&mut self.unseen))
+    }
+
+    /// Runs a line and hands its answers on as they come. Ctrl-C stops the command; a second one stops waiting for it.
+    pub fn run(&mut self, line: &str, print: impl FnMut(&str)) -> Result<Done, Exit> {
+        self.ask(&Request::Line(line.to_owned()), print)
+    }
+
+    fn ask(&mut self, request: &Request, mut print: impl FnMut(&str)) -> Result<Done, Exit> {
+        self.send(request)?;
+        print(&std::mem::take(&mut self.unseen));
         // Ctrl-C from before is not meant for this command.
         while self.interrupts.next().is_some() {}
         let mut interrupted = false;
         loop {
             match self.receive()? {
-                Some(Reply::Text(text)) => say(&text),
+                Some(Reply::Text(text)) => print(&text),
                 Some(Reply::Done(done)) => return Ok(done),
                 Some(Reply::Candidates { .. }) => {}
-                Some(Reply::Error(error)) => return Err(Exit::failed(format!("the gateway says: {error}"))),
+                Some(Reply::Error(error)) => return Err(refused(&error)),
                 None if interrupted => return Err(Exit::silent(INTERRUPTED)),
                 None => {
                     interrupted = true;
@@ -104,8 +148,9 @@ impl Session {
         loop {
             match self.receive()? {
                 Some(Reply::Candidates { start, candidates, hint }) => return Ok((start, candidates, hint)),
-                Some(Reply::Error(error)) => return Err(Exit::failed(format!("the gateway says: {error}"))),
-                Some(Reply::Text(_) | Reply::Done(_)) | None => {}
+                Some(Reply::Error(error)) => return Err(refused(&error)),
+                Some(Reply::Text(text)) => self.unseen.push_str(&text),
+                Some(Reply::Done(_)) | None => {}
             }
         }
     }
@@ -116,20 +161,12 @@ impl Session {
 
     /// The next answer; `None` for Ctrl-C.
     fn receive(&mut self) -> Result<Option<Reply>, Exit> {
-        let mut chunk = [0; 16 * 1024];
         let mut seen = 0;
         loop {
-            let end = self.input.iter().skip(seen).position(|byte| *byte == b'\n');
-            if let Some(end) = end.map(|end| seen.saturating_add(end)) {
-                let line: Vec<u8> = self.input.drain(..=end).collect();
-                return Reply::read(&line).map(Some).map_err(|error| {
-                    Exit::failed(format!("the gateway does not speak this program's language: {error}"))
-                });
+            if let Some(reply) = self.buffered(seen)? {
+                return Ok(Some(reply));
             }
             seen = self.input.len();
-            if seen > ANSWER_MAX {
-                return Err(Exit::failed("the gateway's answer has no end"));
-            }
             let (stream, interrupts) = (self.stream.as_fd(), self.interrupts.as_fd());
             let mut fds =
                 [PollFd::from_borrowed_fd(stream, PollFlags::IN), PollFd::from_borrowed_fd(interrupts, PollFlags::IN)];
@@ -144,14 +181,39 @@ impl Session {
             if !ready.first().copied().unwrap_or(false) {
                 continue;
             }
-            match self.stream.read(&mut chunk) {
-                Ok(0) => return Err(gone(&ErrorKind::UnexpectedEof.into())),
-                Ok(size) => self.input.extend_from_slice(chunk.get(..size).unwrap_or_default()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(gone(&error)),
-            }
+            self.fill()?;
         }
     }
+
+    /// The first answer that has come in whole. No line ends within the first `seen` bytes.
+    fn buffered(&mut self, seen: usize) -> Result<Option<Reply>, Exit> {
+        let end = self.input.iter().skip(seen).position(|byte| *byte == b'\n');
+        let Some(end) = end.map(|end| seen.saturating_add(end)) else { return Ok(None) };
+        let line: Vec<u8> = self.input.drain(..=end).collect();
+        let reply = Reply::read(&line);
+        reply
+            .map(Some)
+            .map_err(|error| Exit::failed(format!("the gateway does not speak this program's language: {error}")))
+    }
+
+    /// Reads what has come.
+    fn fill(&mut self) -> Result<(), Exit> {
+        let mut chunk = [0; 16 * 1024];
+        match self.stream.read(&mut chunk) {
+            Ok(0) => return Err(gone(&ErrorKind::UnexpectedEof.into())),
+            Ok(size) => self.input.extend_from_slice(chunk.get(..size).unwrap_or_default()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(gone(&error)),
+        }
+        match self.input.len() > ANSWER_MAX {
+            true => Err(Exit::failed("the gateway's answer has no end")),
+            false => Ok(()),
+        }
+    }
+}
+
+fn refused(error: &str) -> Exit {
+    Exit::failed(format!("the gateway says: {error}"))
 }
 
 fn gone(error: &io::Error) -> Exit {
@@ -185,6 +247,28 @@ fn join(words: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_gateway_says_of_its_own_accord_is_seen_once_and_before_the_next_answer() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut session = Session::new(ours).unwrap();
+        let say = |reply: Reply| (&theirs).write_all(reply.write().as_bytes()).unwrap();
+        let text = |text: &str| Reply::Text(text.to_owned());
+        assert_eq!(session.announced().unwrap(), "");
+        say(text("reverted\n"));
+        session.watch().unwrap().wait();
+        assert_eq!((session.announced().unwrap().as_str(), session.announced().unwrap().as_str()), ("reverted\n", ""));
+        say(text("again\n"));
+        say(Reply::Candidates { start: 0, candidates: Vec::new(), hint: None });
+        session.complete("", 0).unwrap();
+        say(text("answer\n"));
+        say(Reply::Done(Done { success: true, prompt: String::new() }));
+        let mut printed = String::new();
+        session.run("show", |text| printed.push_str(text)).unwrap();
+        assert_eq!(printed, "again\nanswer\n");
+        drop(theirs);
+        assert_eq!(session.announced().unwrap_err().message(), "the gateway has gone away");
+    }
 
     fn joined(words: &[&str]) -> String {
         join(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())

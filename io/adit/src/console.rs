@@ -1,9 +1,9 @@
 //! The interactive command line: line editing, history and completion around a [`Session`].
 
-use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustyline::completion::{Completer, Pair};
 use rustyline::error::ReadlineError;
@@ -11,10 +11,11 @@ use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
 use rustyline::validate::Validator;
-use rustyline::{CompletionType, Config, Context, Editor, Helper};
+use rustyline::{CompletionType, Config, Context, Editor, ExternalPrinter, Helper};
 
-use crate::client::Session;
+use crate::client::{Session, Watch};
 use crate::exit::{Exit, say};
+use crate::screen::{Screen, wrapped};
 
 /// Lines that are remembered.
 const HISTORY_MAX: usize = 1_000;
@@ -32,14 +33,24 @@ pub fn interact(session: Session) -> Result<(), Exit> {
         .map_err(failed)?
         .build();
     let mut editor: Editor<Assistant, FileHistory> = Editor::with_config(config).map_err(failed)?;
-    editor.set_helper(Some(Assistant { session: RefCell::new(session) }));
+    let watch = session.watch().map_err(|error| Exit::failed(format!("the control socket: {error}")))?;
+    let session = Arc::new(Mutex::new(session));
+    editor.set_helper(Some(Assistant { session: Arc::clone(&session) }));
+    // A terminal for which there is none shows announcements with the next command.
+    if let Ok(printer) = editor.create_external_printer() {
+        let watched = Arc::clone(&session);
+        std::thread::Builder::new()
+            .name("announcements".to_owned())
+            .spawn(move || announce(&watch, &watched, printer))
+            .map_err(|error| Exit::failed(format!("a thread: {error}")))?;
+    }
     let history = history_file();
     if let Some(history) = &history {
         // There is none the first time.
         let _ = editor.load_history(history);
     }
     // An empty line brings the prompt.
-    let mut prompt = run(&mut editor, "")?;
+    let mut prompt = run(&session, "")?;
     loop {
         match editor.readline(&prompt) {
             Ok(line) if is_farewell(&line) => break,
@@ -47,7 +58,7 @@ pub fn interact(session: Session) -> Result<(), Exit> {
                 if !line.trim().is_empty() && !holds_secret(&line) {
                     let _ = editor.add_history_entry(line.as_str());
                 }
-                prompt = run(&mut editor, &line)?;
+                prompt = run(&session, &line)?;
             }
             // Ctrl-C abandons the line.
             Err(ReadlineError::Interrupted) => {}
@@ -67,13 +78,43 @@ pub fn interact(session: Session) -> Result<(), Exit> {
 }
 
 /// Runs a line and returns the prompt for the next.
-fn run(editor: &mut Editor<Assistant, FileHistory>, line: &str) -> Result<String, Exit> {
-    let assistant = editor.helper_mut().ok_or_else(|| Exit::failed("the console lost its session"))?;
-    let mut prompt = assistant.session.get_mut().run(line)?.prompt;
+fn run(session: &Mutex<Session>, line: &str) -> Result<String, Exit> {
+    let mut screen = Screen::new(columns());
+    let done = hold(session).run(line, |text| say(&screen.take(text)));
+    say(&screen.end());
+    let mut prompt = done?.prompt;
     if !prompt.ends_with(' ') {
         prompt.push(' ');
     }
     Ok(prompt)
+}
+
+/// Prints what the gateway says while no command runs, above the line that is being typed, for as long as it is there.
+fn announce(watch: &Watch, session: &Mutex<Session>, mut printer: impl ExternalPrinter) {
+    loop {
+        watch.wait();
+        // Whoever runs a command holds the session, and takes what comes meanwhile.
+        let announced = hold(session).announced();
+        let gone = announced.is_err();
+        let text = match announced {
+            Ok(text) => Screen::new(columns()).take(&text),
+            Err(exit) => format!("{}; this session has ended: press Enter\n", exit.message()),
+        };
+        // Without the lock: the editor may be completing, and takes the text only afterwards.
+        if (!text.is_empty() && printer.print(text).is_err()) || gone {
+            return;
+        }
+    }
+}
+
+/// A thread that has panicked leaves a session that says so by itself when it is used.
+fn hold(session: &Mutex<Session>) -> MutexGuard<'_, Session> {
+    session.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How wide the terminal is; 0 when it does not tell.
+fn columns() -> usize {
+    rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| usize::from(size.ws_col))
 }
 
 /// True for a line that ends the session.
@@ -97,42 +138,65 @@ fn history_file() -> Option<PathBuf> {
 
 /// Completes with what the gateway knows.
 struct Assistant {
-    session: RefCell<Session>,
+    session: Arc<Mutex<Session>>,
 }
 
 impl Completer for Assistant {
     type Candidate = Pair;
 
     fn complete(&self, line: &str, cursor: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
-        let Ok(mut session) = self.session.try_borrow_mut() else { return Ok((cursor, Vec::new())) };
         // What is wrong with the connection shows when the line is run.
-        let Ok((start, candidates, hint)) = session.complete(line, cursor) else { return Ok((cursor, Vec::new())) };
+        let Ok((start, candidates, hint)) = hold(&self.session).complete(line, cursor) else {
+            return Ok((cursor, Vec::new()));
+        };
         let Some(word) = line.get(start..cursor) else { return Ok((cursor, Vec::new())) };
-        let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(80, |size| usize::from(size.ws_col));
+        let columns = match columns() {
+            0 => 80,
+            columns => columns,
+        };
         Ok((start, pairs(word, candidates, hint, columns)))
     }
 }
 
-/// The list that is shown: a name and the first sentence about it on each line, which is cut to fit.
+/// The list that is shown: the hint, then a name and the first sentence about it on each line, which is cut to fit. Names
+/// alone are left to the editor, which puts several on a line.
 fn pairs(word: &str, candidates: Vec<(String, String)>, hint: Option<String>, columns: usize) -> Vec<Pair> {
+    let room = columns.saturating_sub(1);
     let width = candidates.iter().map(|(text, _)| text.chars().count()).max().unwrap_or(0);
-    let alone = candidates.len() == 1;
-    let mut pairs: Vec<Pair> = candidates
-        .into_iter()
-        .map(|(text, about)| {
-            let about = about.split_once(". ").map_or(about.as_str(), |(first, _)| first);
-            let line = format!("{text:width$}  {}", about.trim_end_matches('.'));
-            Pair { display: line.trim_end().chars().take(columns.saturating_sub(1)).collect(), replacement: text }
-        })
-        .collect();
-    // A hint is shown as lines of the list that would change nothing: two at least, or it would be taken as the answer.
-    if let Some(hint) = hint.filter(|_| !alone) {
-        pairs.extend(hint.lines().map(|line| Pair { display: line.to_owned(), replacement: word.to_owned() }));
-        if pairs.len() == 1 {
-            pairs.push(Pair { display: String::new(), replacement: word.to_owned() });
+    let names_alone = hint.is_none() && candidates.iter().all(|(_, about)| about.is_empty());
+    let mut pairs: Vec<Pair> = Vec::new();
+    // A hint is shown as lines of the list that add no more than what all candidates have in common: two at least, or it
+    // would be taken as the answer.
+    if let Some(hint) = hint.filter(|_| candidates.len() != 1) {
+        let replacement = if candidates.is_empty() { word.to_owned() } else { common_beginning(&candidates) };
+        let is_candidate = |line: &str| candidates.iter().any(|(text, _)| text.trim_end_matches(['=', ' ']) == line);
+        for line in hint.lines().filter(|line| !is_candidate(line.trim())) {
+            pairs.extend(wrapped(line, room).map(|display| Pair { display, replacement: replacement.clone() }));
+        }
+        if pairs.len() == 1 && candidates.is_empty() {
+            pairs.push(Pair { display: String::new(), replacement });
         }
     }
+    let listed = candidates.into_iter().map(|(text, about)| {
+        let about = about.split_once(". ").map_or(about.as_str(), |(first, _)| first);
+        let line = format!("{text:width$}  {}", about.trim_end_matches('.'));
+        Pair { display: line.trim_end().chars().take(room).collect(), replacement: text }
+    });
+    pairs.extend(listed);
+    // The editor makes as many columns as its widest entry leaves room for: this one leaves room for one.
+    if let Some(first) = pairs.first_mut().filter(|_| !names_alone) {
+        first.display = format!("{:room$}", first.display);
+    }
     pairs
+}
+
+/// What every candidate begins with.
+fn common_beginning(candidates: &[(String, String)]) -> String {
+    let mut texts = candidates.iter().map(|(text, _)| text.as_str());
+    let first = texts.next().unwrap_or_default().to_owned();
+    texts.fold(first, |common, text| {
+        common.chars().zip(text.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
+    })
 }
 
 impl Helper for Assistant {}
@@ -164,9 +228,33 @@ mod tests {
     fn a_candidate_takes_one_line() {
         let about = "An entry of the IP rule set. The policies are searched from the first to the last.".to_owned();
         let list = |columns| pairs("", vec![("IPPolicy".to_owned(), about.clone())], None, columns);
-        assert_eq!(list(80)[0].display, "IPPolicy  An entry of the IP rule set");
+        assert_eq!(list(80)[0].display.trim_end(), "IPPolicy  An entry of the IP rule set");
         assert_eq!(list(20)[0].display, "IPPolicy  An entry ");
         assert_eq!(list(20)[0].replacement, "IPPolicy");
+    }
+
+    #[test]
+    fn a_list_has_one_column_the_hint_above_it_and_every_name_once() {
+        let candidate = |name: &str| (name.to_owned(), format!("About {name}."));
+        let hint = "A value is required for the following properties:\n  LocalNetwork\n  LocalGateway".to_owned();
+        let list = pairs("", vec![candidate("LocalNetwork="), candidate("LocalGateway=")], Some(hint), 110);
+        let shown: Vec<&str> = list.iter().map(|pair| pair.display.trim_end()).collect();
+        let expected = [
+            "A value is required for the following properties:",
+            "LocalNetwork=  About LocalNetwork=",
+            "LocalGateway=  About LocalGateway=",
+        ];
+        assert_eq!(shown, expected);
+        // The editor makes a second column where the widest entry and a gap take no more than half of the line.
+        assert_eq!(list.iter().map(|pair| pair.display.chars().count()).max(), Some(109));
+        // The hint does not keep the editor from adding what all candidates begin with.
+        assert_eq!(list[0].replacement, "Local");
+    }
+
+    #[test]
+    fn names_that_need_no_words_are_left_to_stand_side_by_side() {
+        let list = pairs("", vec![("lan".to_owned(), String::new()), ("wan".to_owned(), String::new())], None, 110);
+        assert_eq!(list.iter().map(|pair| pair.display.as_str()).collect::<Vec<_>>(), ["lan", "wan"]);
     }
 
     #[test]

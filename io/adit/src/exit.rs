@@ -32,6 +32,11 @@ impl Exit {
         Self { status, message: String::new() }
     }
 
+    /// What it says; empty when all has been said.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Prints the message to standard error and gives the status.
     pub fn report(self) -> ExitCode {
         if !self.message.is_empty() {

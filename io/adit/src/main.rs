@@ -24,6 +24,7 @@ mod privileges;
 mod protocol;
 mod routes;
 mod run;
+mod screen;
 mod signals;
 mod store;
 mod tun;

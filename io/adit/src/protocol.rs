@@ -6,7 +6,7 @@
 //! {"interrupt":true}                             {"start":5,"candidates":[["IPsecTunnel","..."]],"hint":null}
 //! ```
 //!
-//! Each line gets one `done`, each completion one `candidates`; an interrupt gets the `done` of the line that runs.
+//! A line with `"last":true` beside it is one behind which no other follows. Each line gets one `done`, each completion one `candidates`; an interrupt gets the `done` of the line that runs.
 //! `{"error":"..."}` is the last thing that a client hears that did not keep to this.
 
 use std::fmt;
@@ -22,6 +22,8 @@ pub const REQUEST_MAX: usize = 1 << 20;
 pub enum Request {
     /// Run this line.
     Line(String),
+    /// Run this line, behind which no other follows: what is missing in it stays missing.
+    LastLine(String),
     /// What could stand at the cursor?
     Complete {
         /// The line so far.
@@ -57,6 +59,7 @@ impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Line(line) => write!(f, "Line({} bytes)", line.len()),
+            Self::LastLine(line) => write!(f, "LastLine({} bytes)", line.len()),
             Self::Complete { line, cursor } => write!(f, "Complete({} bytes, cursor {cursor})", line.len()),
             Self::Interrupt => f.write_str("Interrupt"),
         }
@@ -81,7 +84,8 @@ impl Request {
     pub fn read(bytes: &[u8]) -> Result<Self, String> {
         let value: Value = serde_json::from_slice(bytes).map_err(|error| format!("not JSON: {error}"))?;
         if let Some(line) = value.get("line").and_then(Value::as_str) {
-            return Ok(Self::Line(line.to_owned()));
+            let last = value.get("last").and_then(Value::as_bool).unwrap_or(false);
+            return Ok(if last { Self::LastLine(line.to_owned()) } else { Self::Line(line.to_owned()) });
         }
         if let Some(line) = value.get("complete").and_then(Value::as_str) {
             let cursor = value.get("cursor").map_or(Some(line.len()), |cursor| usize::try_from(cursor.as_u64()?).ok());
@@ -100,6 +104,7 @@ impl Request {
     pub fn write(&self) -> String {
         let value = match self {
             Self::Line(line) => json!({ "line": line }),
+            Self::LastLine(line) => json!({ "line": line, "last": true }),
             Self::Complete { line, cursor } => json!({ "complete": line, "cursor": cursor }),
             Self::Interrupt => json!({ "interrupt": true }),
         };
@@ -151,6 +156,7 @@ mod tests {
     fn every_request_is_read_as_it_was_written() {
         for request in [
             Request::Line("set PSK x PSKascii=\"a\\\"b\"\u{e4}\n".to_owned()),
+            Request::LastLine("show".to_owned()),
             Request::Complete { line: "show IPs".to_owned(), cursor: 4 },
             Request::Interrupt,
         ] {
@@ -177,8 +183,9 @@ mod tests {
     fn a_key_is_never_printed_for_debugging() {
         let key = "swordfish".to_owned();
         let line = Request::Complete { line: key.clone(), cursor: 0 };
-        let printed = format!("{:?} {line:?} {:?}", Request::Line(key.clone()), Reply::Text(key));
-        assert_eq!(printed, "Line(9 bytes) Complete(9 bytes, cursor 0) Text(9 bytes)");
+        let last = Request::LastLine(key.clone());
+        let printed = format!("{:?} {last:?} {line:?} {:?}", Request::Line(key.clone()), Reply::Text(key));
+        assert_eq!(printed, "Line(9 bytes) LastLine(9 bytes) Complete(9 bytes, cursor 0) Text(9 bytes)");
     }
 
     #[test]

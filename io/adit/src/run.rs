@@ -139,12 +139,10 @@ impl Shell {
             WRITER => {
                 while let Some((ticket, result)) = self.writer.finished() {
                     let now = clock::now();
-                    let file = self.target.clone();
-                    match &result {
-                        Ok(()) => self.log.event(now.utc, &events::ConfigurationStored { file }),
-                        Err(reason) => {
-                            self.log.event(now.utc, &events::StoreFailed { file, reason: reason.clone() });
-                        }
+                    // A failure the device logs.
+                    if result.is_ok() {
+                        let file = self.target.clone();
+                        self.log.event(now.utc, &events::ConfigurationStored { file });
                     }
                     self.step(now, Input::Stored { ticket, result });
                 }
@@ -211,6 +209,10 @@ impl Shell {
                 let now = clock::now();
                 match news {
                     News::Request(client, Request::Line(line)) => self.step(now, Input::Line { client, line }),
+                    News::Request(client, Request::LastLine(line)) => {
+                        self.step(now, Input::LastLine(client));
+                        self.step(now, Input::Line { client, line });
+                    }
                     News::Request(client, Request::Complete { line, cursor }) => {
                         self.step(now, Input::Complete { client, line, cursor });
                     }

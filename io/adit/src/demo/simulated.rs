@@ -95,7 +95,7 @@ impl Simulated {
     fn serve(&mut self, request: Request) -> Option<Reply> {
         let gateway = self.gateway(Office::Head);
         match request {
-            Request::Line(line) => self.world.send_line(gateway, OPERATOR, &line),
+            Request::Line(line) | Request::LastLine(line) => self.world.send_line(gateway, OPERATOR, &line),
             Request::Interrupt => self.world.interrupt(gateway, OPERATOR),
             Request::Complete { line, cursor } => {
                 let found = self.world.complete(gateway, OPERATOR, &line, cursor);
