@@ -54,17 +54,20 @@ base::events! {
         file: String,
     }
 
-    /// The committed configuration could not be written: it runs, but a restart would bring the old one back. Make
-    /// room or mend the permissions, then commit again.
-    StoreFailed = 03_299_009 rev 1, Error, SYSTEM, "configuration_store_failed", action "none" {
+    /// A committed configuration was not even tried to be written, because the disk has not finished those before: it
+    /// hangs. The commit has failed, which `configuration_not_stored` says too; what the disk itself refuses is there alone.
+    StoreFailed = 03_299_009 rev 2, Error, SYSTEM, "configuration_store_failed", action "none" {
         file: String,
         reason: String,
     }
 
-    /// The configuration holds keys, and others than its owner may read the file. Run chmod 600 on it.
-    ConfigurationReadable = 03_299_010 rev 1, Warning, SYSTEM, "configuration_readable_by_others", action "none" {
+    /// The configuration holds keys and decides what is protected, and others than its owner may do with the file what
+    /// `others` says. The remedy is a command to enter.
+    ConfigurationReadable = 03_299_010 rev 2, Warning, SYSTEM, "configuration_readable_by_others", action "none" {
         file: String,
         mode: String,
+        others: String,
+        remedy: String,
     }
 
     /// A client of the control socket was disconnected because it did not keep to the protocol or did not read.

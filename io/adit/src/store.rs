@@ -32,8 +32,7 @@ impl Place {
     pub fn new(configuration: &Path, state: Option<&Path>) -> Result<Self, Exit> {
         let Some(state) = state else {
             // Through a link the file is replaced, not the link.
-            let target = fs::canonicalize(configuration)
-                .map_err(|error| Exit::usage(format!("{} cannot be read: {error}", configuration.display())))?;
+            let target = fs::canonicalize(configuration).map_err(|error| unreadable(configuration, &error))?;
             return Ok(Self { source: configuration.to_owned(), target });
         };
         if !state.is_dir() {
@@ -51,7 +50,7 @@ impl Place {
 
 /// Reads a whole configuration. It holds keys: it is wiped when it is done with.
 pub fn read(path: &Path) -> Result<Zeroizing<String>, Exit> {
-    let unreadable = |error: io::Error| Exit::usage(format!("{} cannot be read: {error}", path.display()));
+    let unreadable = |error: io::Error| unreadable(path, &error);
     let mut bytes = Vec::new();
     File::open(path).map_err(unreadable)?.take(SIZE_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if u64::try_from(bytes.len()).is_ok_and(|size| size > SIZE_MAX) {
@@ -63,10 +62,28 @@ pub fn read(path: &Path) -> Result<Zeroizing<String>, Exit> {
     })
 }
 
-/// The permissions of a file with keys in it, when others than its owner have some.
-pub fn readable_by_others(path: &Path) -> Option<u32> {
+/// The permissions of a file with keys in it, and what they let others than its owner do with it, if anything.
+pub fn open_to_others(path: &Path) -> Option<(u32, &'static str)> {
     let mode = fs::metadata(path).ok()?.mode() & 0o777;
-    (mode & 0o077 != 0).then_some(mode)
+    let others = match (mode & 0o044 != 0, mode & 0o022 != 0) {
+        (true, true) => "read and write",
+        (true, false) => "read",
+        (false, true) => "write",
+        (false, false) => return None,
+    };
+    Some((mode, others))
+}
+
+/// Why a configuration cannot be read, and what helps where it is not there.
+fn unreadable(path: &Path, error: &io::Error) -> Exit {
+    let path = path.display();
+    let remedy = match error.kind() {
+        io::ErrorKind::NotFound => {
+            format!("; name the configuration file, or make an empty one with `install -m 600 /dev/null {path}`")
+        }
+        _ => String::new(),
+    };
+    Exit::usage(format!("{path} cannot be read: {error}{remedy}"))
 }
 
 /// True when the file, or where it does not exist its folder, belongs to somebody else.
@@ -206,8 +223,26 @@ mod tests {
         let folder = Folder::new("new");
         let file = folder.0.join("config.adit");
         replace(&file, "text").unwrap();
-        assert_eq!(readable_by_others(&file), None);
+        assert_eq!(open_to_others(&file), None);
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_others_may_do_with_a_file_is_told() {
+        let folder = Folder::new("others");
+        let file = folder.0.join("hq.adit");
+        fs::write(&file, "text").unwrap();
+        let cases = [(0o644, Some("read")), (0o620, Some("write")), (0o660, Some("read and write")), (0o711, None)];
+        for (mode, others) in cases {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(open_to_others(&file), others.map(|others| (mode, others)), "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_can_be_made() {
+        let error = read(Path::new("/nowhere/hq.adit")).unwrap_err();
+        assert!(error.message().ends_with("`install -m 600 /dev/null /nowhere/hq.adit`"), "{}", error.message());
     }
 
     #[test]

@@ -36,9 +36,10 @@ pub fn start(options: &RunOptions) -> Result<Shell, Exit> {
     let place = Place::new(&options.configuration, options.state.as_deref())?;
     let file = place.source.display().to_string();
     let text = store::read(&place.source)?;
-    if let Some(mode) = store::readable_by_others(&place.source) {
-        let mode = format!("{mode:o}");
-        log.event(now.utc, &events::ConfigurationReadable { file: file.clone(), mode });
+    if let Some((mode, others)) = store::open_to_others(&place.source) {
+        let (mode, remedy) = (format!("{mode:o}"), format!("chmod 600 {file}"));
+        let (file, others) = (file.clone(), others.to_owned());
+        log.event(now.utc, &events::ConfigurationReadable { file, mode, others, remedy });
     }
     privileges::check()?;
 
