@@ -166,6 +166,13 @@ base::events! {
     }
     /// An AutoEstablish tunnel begins.
     AutoEstablish = 01_803_907 rev 1, Info, IPSEC, "auto_establish", action "none" { tunnel: Text, remote: IpAddr }
+    /// A tunnel is wanted but cannot be set up from this side. `remedy` says what it lacks.
+    IkeCannotInitiate = 01_803_908 rev 1, Warning, IPSEC, "ike_cannot_initiate", action "no_ike_sa" {
+        tunnel: Text,
+        remote: Text,
+        reason: Text,
+        remedy: Text,
+    }
 }
 
 #[cfg(test)]

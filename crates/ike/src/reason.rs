@@ -47,7 +47,7 @@ pub(crate) enum Reason {
     /// The peer wants the key exchange in a group that the tunnel does not allow.
     PeerWantsGroup { tunnel: String, wanted: u16, allowed: Vec<Group> },
     /// The tunnel cannot begin by itself.
-    CannotInitiate { tunnel: String, why: &'static str, remedy: &'static str },
+    CannotInitiate { tunnel: String, why: String, remedy: String },
     /// The peer refused with a notification that needs no words of its own.
     PeerNotified { tunnel: String, exchange: &'static str, notify: NotifyType },
     /// The peer's message breaks a rule of the protocol.
@@ -226,10 +226,8 @@ impl Reason {
                     format!("add {wanted} to DHGroup of tunnel {tunnel} or configure one of its groups at the peer");
             }
             Self::CannotInitiate { tunnel, why, remedy } => {
-                to.summary = format!("tunnel {tunnel} cannot be set up from this side");
-                to.found = (*why).into();
-                to.expected = "one address to connect to".into();
-                to.remedy = (*remedy).into();
+                to.summary = format!("tunnel {tunnel} cannot be set up from this side: {why}");
+                to.remedy.clone_from(remedy);
             }
             Self::PeerNotified { tunnel, exchange, notify } => {
                 to.summary = format!("{peer} refused {exchange} of tunnel {tunnel}");

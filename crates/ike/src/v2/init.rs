@@ -8,13 +8,13 @@ use crypto::{Group, KeyPair};
 use wire::ike::{ExchangeType, Flags, Header, KeyExchange, Message, Notify, NotifyType, Payload, ProtocolId};
 
 use super::keys::{self, Freshness};
-use super::link::Link;
+use super::link::{Link, cannot_initiate};
 use super::nat::{self, PORT};
 use super::protect::Protection;
 use super::rules::{Contents, IKE_SA_INIT};
 use super::sa::{IkeSa, State};
 use super::window::Patience;
-use super::{Began, Cx, Wanted, auth, failed_ike, nonce_min, offers};
+use super::{Cx, Wanted, auth, nonce_min, offers};
 use crate::proposal::{Policy, accept, describe, propose};
 use crate::reason::{Reason, Subject};
 use crate::{Path, RemoteEndpoint, Tunnel};
@@ -43,9 +43,7 @@ pub(crate) fn start(cx: &mut Cx<'_>, tunnel: &Arc<Tunnel>, wanted: Vec<Wanted>) 
     let (local, remote) = match endpoints(tunnel) {
         Ok(endpoints) => endpoints,
         Err(reason) => {
-            let nowhere = SocketAddr::from(([0, 0, 0, 0], PORT));
-            let path = Path { local: nowhere, remote: nowhere };
-            failed_ike(cx, Some(tunnel), (0, 0), &path, &reason, Began::Ours);
+            cannot_initiate(cx, tunnel, &reason);
             return None;
         }
     };
@@ -69,20 +67,23 @@ pub(crate) fn start(cx: &mut Cx<'_>, tunnel: &Arc<Tunnel>, wanted: Vec<Wanted>) 
 }
 
 fn endpoints(tunnel: &Tunnel) -> Result<(SocketAddr, SocketAddr), Reason> {
-    let cannot = |why, remedy| Reason::CannotInitiate { tunnel: tunnel.name.clone(), why, remedy };
+    let cannot = |why: String, remedy: String| Reason::CannotInitiate { tunnel: tunnel.name.clone(), why, remedy };
     let RemoteEndpoint::Address(remote) = tunnel.remote_endpoint else {
         return Err(cannot(
-            "RemoteEndpoint is not one address",
-            "set RemoteEndpoint to the address of the peer, or let the peer begin",
+            "its RemoteEndpoint is not one address".into(),
+            "set RemoteEndpoint to the address of the peer, or let the peer begin".into(),
         ));
     };
     let local = tunnel.local_endpoint.or(tunnel.local_address_hint).ok_or_else(|| {
-        cannot("no address of ours leads to the peer", "set LocalEndpoint, or add a route to the peer")
+        cannot(
+            format!("this host has no route to {remote}"),
+            format!("give the interface towards {remote} its address and route, or set LocalEndpoint"),
+        )
     })?;
     if local.is_ipv4() != remote.is_ipv4() {
         return Err(cannot(
-            "our address and the peer's are not of one family",
-            "set LocalEndpoint to an address of the family of RemoteEndpoint",
+            format!("our address {local} and the peer's {remote} are not of one family"),
+            "set LocalEndpoint to an address of the family of RemoteEndpoint".into(),
         ));
     }
     Ok((SocketAddr::new(local, PORT), SocketAddr::new(remote, PORT)))

@@ -12,7 +12,7 @@ use super::protect::Protection;
 use super::window::{Incoming, Outgoing, Patience};
 use super::{Began, Cx, Effect, Nat, SaId};
 use crate::reason::{Reason, Subject};
-use crate::{NatTraversal, Output, Path, Trouble, Tunnel, TunnelId, events};
+use crate::{NatTraversal, Output, Path, RemoteEndpoint, Trouble, Tunnel, TunnelId, events, selectors};
 
 /// The lasting part of an IKE SA.
 #[derive(Debug)]
@@ -320,6 +320,21 @@ pub(crate) fn failed_ike(
     }
     let trouble = Trouble { at: cx.now, remote: path.remote.ip(), explanation: text };
     cx.effects.push(Effect::Trouble { tunnel: tunnel.map(|tunnel| tunnel.id), trouble, began });
+}
+
+/// Explains why a tunnel cannot begin. There is no IKE SA yet, and perhaps not even the address of a peer.
+pub(super) fn cannot_initiate(cx: &mut Cx<'_>, tunnel: &Tunnel, reason: &Reason) {
+    cx.counters.ike_failed += 1;
+    let (remote, printed) = match &tunnel.remote_endpoint {
+        RemoteEndpoint::Address(address) => (*address, address.to_string()),
+        RemoteEndpoint::Within(ranges) => (IpAddr::from([0; 4]), selectors::list(ranges)),
+        RemoteEndpoint::Any => (IpAddr::from([0; 4]), "any".to_owned()),
+    };
+    let text = reason.explain(remote);
+    let (tunnel_name, words, remedy) = (tunnel.name.clone(), text.summary.clone(), text.remedy.clone());
+    cx.log(&events::IkeCannotInitiate { tunnel: tunnel_name, remote: printed, reason: words, remedy });
+    let trouble = Trouble { at: cx.now, remote, explanation: text };
+    cx.effects.push(Effect::Trouble { tunnel: Some(tunnel.id), trouble, began: Began::Ours });
 }
 
 /// An IKE SPI as printed.

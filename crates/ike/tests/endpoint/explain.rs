@@ -144,6 +144,22 @@ fn a_tunnel_for_anybody_cannot_begin_and_says_so() {
 }
 
 #[test]
+fn a_host_without_route_to_the_peer_says_so_and_names_the_peer() {
+    let mut world = pair(14, |a, _| (a.local_endpoint, a.local_address_hint) = (None, None));
+    world.connect(A);
+    let trouble = world.sides[A].endpoint.troubles()[0].1.clone();
+    assert_eq!(trouble.remote, world.sides[B].address);
+    assert_eq!(
+        trouble.explanation.summary,
+        "tunnel to-b cannot be set up from this side: this host has no route to 192.0.2.2"
+    );
+    assert!(trouble.explanation.remedy.starts_with("give the interface towards 192.0.2.2 its address and route"));
+    let logged = world.sides[A].events("ike_cannot_initiate");
+    assert_eq!((logged.len(), logged[0].field("remote")), (1, Some("192.0.2.2")));
+    assert!(!logged[0].to_string().contains("0.0.0.0") && !logged[0].to_string().contains("spi"));
+}
+
+#[test]
 fn trouble_is_forgotten_when_the_tunnel_comes_up() {
     let mut world = pair(8, |_, b| b.psk = Secret::copy(b"something else"));
     world.connect(A);

@@ -128,7 +128,8 @@ fn wait(tunnel: &objects::Tunnel, text: &mut String) {
 fn explain(trouble: &Trouble, text: &mut String) {
     let Explanation { summary, found, expected, nearest, remedy, .. } = &trouble.explanation;
     let lines = [
-        ("Peer", Some(trouble.remote.to_string())),
+        // A tunnel for anybody that cannot begin knows no peer.
+        ("Peer", Some(trouble.remote).filter(|peer| !peer.is_unspecified()).map(|peer| peer.to_string())),
         ("What", Some(summary.clone())),
         ("Found", Some(found.clone())),
         ("Expected", Some(expected.clone())),
