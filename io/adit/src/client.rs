@@ -48,7 +48,7 @@ pub fn cli(options: &CliOptions) -> Result<(), Exit> {
     run_alone(&mut session, lines.join("\n"))
 }
 
-/// Runs all that will ever be asked in this session.
+/// Runs all that will ever be asked on this connection.
 fn run_alone(session: &mut Session, text: String) -> Result<(), Exit> {
     let request = Request::LastLine(text);
     if request.write().len() > REQUEST_MAX {

@@ -98,7 +98,7 @@ fn announce(watch: &Watch, session: &Mutex<Session>, mut printer: impl ExternalP
         let gone = announced.is_err();
         let text = match announced {
             Ok(text) => Screen::new(columns()).take(&text),
-            Err(exit) => format!("{}; this session has ended: press Enter\n", exit.message()),
+            Err(exit) => format!("{}; this console has ended: press Enter\n", exit.message()),
         };
         // Without the lock: the editor may be completing, and takes the text only afterwards.
         if (!text.is_empty() && printer.print(text).is_err()) || gone {
