@@ -8,6 +8,7 @@ use wire::ike::{Datagram, Envelope, ExchangeType, Flags, Header, Message, Notify
 use crate::cookie::CookieJar;
 use crate::half_open::HalfOpenTable;
 use crate::limiter::RateLimit;
+use crate::refused::Refused;
 use crate::v2::{
     Began, Cx, Effect, Forgery, IkeSa, Registry, SaId, State, Stranger, Wanted, answer_stranger, digest, start,
 };
@@ -57,6 +58,8 @@ pub struct Endpoint {
     half_open: HalfOpenTable,
     cookies: CookieJar,
     refusals: RateLimit,
+    /// First messages refused lately: each is explained once.
+    refused: Refused,
     courtesy: RateLimit,
     limit_log: RateLimit,
     timers: Timers<Wake>,
@@ -124,6 +127,7 @@ impl Endpoint {
             half_open: HalfOpenTable::default(),
             cookies,
             refusals: REFUSALS,
+            refused: Refused::default(),
             courtesy: COURTESY,
             limit_log: LIMIT_LOG,
             timers: Timers::default(),
@@ -142,6 +146,7 @@ impl Endpoint {
     /// the peer. AutoEstablish tunnels start.
     pub fn configure(&mut self, now: Instant, config: Config, out: &mut Vec<Output>) {
         self.config = config;
+        self.refused.clear();
         let kept = |tunnels: &[Arc<Tunnel>], own: &Arc<Tunnel>| tunnels.iter().find(|new| *new == own).cloned();
         let ids: Vec<SaId> = self.sas.keys().copied().collect();
         for id in ids {
@@ -431,7 +436,7 @@ impl Endpoint {
                     cx.log(&events::MaxPhase1NegotiationsReached { remote: path.remote.ip(), half_open: count, limit });
                 }
             }
-            let mut stranger = Stranger { cookies: &mut self.cookies, demand_cookie };
+            let mut stranger = Stranger { cookies: &mut self.cookies, refused: &mut self.refused, demand_cookie };
             answer_stranger(&mut cx, &mut stranger, path, message, raw)
         };
         if let Some(sa) = opened {

@@ -21,6 +21,7 @@ mod half_open;
 mod limiter;
 mod proposal;
 mod reason;
+mod refused;
 mod selectors;
 mod v2;
 

@@ -16,6 +16,7 @@ use super::{Began, Cx, digest, failed_ike, nonce_min, offers};
 use crate::cookie::CookieJar;
 use crate::proposal::{Mismatch, Offer, Policy, Suite, choose};
 use crate::reason::{Reason, Subject};
+use crate::refused::Refused;
 use crate::{Path, RemoteEndpoint, Tunnel};
 
 /// Our IKE_SA_INIT answer is out. Keys are not computed before the first protected message asks for them.
@@ -35,6 +36,8 @@ pub(crate) struct HalfOpen {
 #[derive(Debug)]
 pub(crate) struct Stranger<'a> {
     pub(crate) cookies: &'a mut CookieJar,
+    /// Whose refusal was explained already.
+    pub(crate) refused: &'a mut Refused,
     /// Nobody comes in without a cookie now.
     pub(crate) demand_cookie: bool,
 }
@@ -68,6 +71,7 @@ pub(crate) fn answer_stranger(
         Err((tunnel, reason)) => {
             if let Some(kind) = reason.notify()
                 && refuse(cx, path, &header, Notify::new(kind, Vec::new()))
+                && stranger.refused.is_new(path.remote, header.initiator_spi)
             {
                 let spis = (header.initiator_spi, 0);
                 failed_ike(cx, tunnel.as_deref(), spis, &path, &reason, Began::Stranger);
