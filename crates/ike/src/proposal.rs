@@ -220,7 +220,7 @@ impl Kind {
             Self::Prf => "PRF",
             Self::Group => "DH group",
             Self::Esn => "extended sequence numbers",
-            Self::StrangeType => "a transform type nobody here knows",
+            Self::StrangeType => "unknown transform type",
         }
     }
 }
@@ -340,10 +340,10 @@ impl Offer {
     /// The words for what it offers of a kind.
     pub(crate) fn of_kind(&self, kind: Kind) -> String {
         match kind {
-            Kind::Encryption => names(&self.encryption, ToString::to_string),
+            Kind::Encryption => ciphers(&self.encryption),
             Kind::Integrity => names(&self.integrity, or_none),
             Kind::Prf => names(&self.prf, ToString::to_string),
-            Kind::Group => names(&self.groups, or_none),
+            Kind::Group => names(&self.groups, group_name),
             Kind::Esn => if self.esn.contains(&false) { "no ESN" } else { "ESN only" }.to_owned(),
             Kind::StrangeType => self.strange_type.map_or_else(String::new, |kind| format!("type {kind}")),
         }
@@ -352,6 +352,36 @@ impl Offer {
 
 fn or_none<T: fmt::Display>(one: &Option<T>) -> String {
     one.as_ref().map_or_else(|| "NONE".to_owned(), ToString::to_string)
+}
+
+/// A group by its name and by the number that configurations have.
+fn group_name(group: &Option<Group>) -> String {
+    group.map_or_else(|| "NONE".to_owned(), |group| format!("{group} ({})", group.iana()))
+}
+
+/// Ciphers, the key sizes of one that is named several times together: `AES-CBC 256/192/128`.
+fn ciphers(named: &[Named<Encryption>]) -> String {
+    let family = |one: &Named<Encryption>| one.as_ref().ok().map(|cipher| cipher.iana().0);
+    let runs = named.chunk_by(|a, b| family(a).is_some() && family(a) == family(b));
+    let words: Vec<Named<String>> = runs
+        .map(|run| {
+            // A peer may name one as often as it likes.
+            let mut sizes: Vec<String> = Vec::new();
+            for size in run.iter().flatten().filter_map(|one| one.iana().1).map(|size| size.to_string()) {
+                if !sizes.contains(&size) {
+                    sizes.push(size);
+                }
+            }
+            let Some(first) = run.first() else { return Ok(String::new()) };
+            let name = first.as_ref().map(ToString::to_string).map_err(Clone::clone)?;
+            if sizes.len() < 2 {
+                return Ok(name);
+            }
+            let stem = name.rsplit_once('-').map_or(name.as_str(), |(stem, _)| stem);
+            Ok(format!("{stem} {}", sizes.join("/")))
+        })
+        .collect();
+    names(&words, Clone::clone)
 }
 
 fn names<T>(named: &[Named<T>], name: impl Fn(&T) -> String) -> String {
@@ -364,11 +394,11 @@ fn names<T>(named: &[Named<T>], name: impl Fn(&T) -> String) -> String {
             Err(words) => words.clone(),
         })
         .collect();
-    if all.is_empty() { "none".to_owned() } else { all.join("+") }
+    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
 }
 
 impl fmt::Display for Offer {
-    /// `AES-CBC-256+AES-CBC-128 / HMAC-SHA256-128 / PRF-HMAC-SHA256 / ECP random 256`.
+    /// `AES-CBC 256/128, 3DES-CBC / HMAC-SHA256-128 / PRF-HMAC-SHA256 / ECP random 256 (19)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.of_kind(Kind::Encryption))?;
         for (kind, present) in [
@@ -387,7 +417,14 @@ impl fmt::Display for Offer {
 
 impl fmt::Display for Policy<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&describe(&propose(self, &[])))
+        // What goes with what is left to the rules of proposals: for people the kinds are listed once.
+        let mut offers = propose(self, &[]).into_iter();
+        let Some(mut all) = offers.next() else { return f.write_str("no proposal") };
+        for offer in offers {
+            all.encryption.extend(offer.encryption);
+            all.integrity.extend(offer.integrity);
+        }
+        write!(f, "{all}")
     }
 }
 
@@ -462,8 +499,35 @@ mod tests {
         let mismatch = choose(&offers, &policy).unwrap_err();
         let (offer, kinds) = mismatch.nearest.unwrap();
         assert_eq!(kinds, vec![Kind::Group]);
-        assert_eq!(offer.of_kind(Kind::Group), "MODP 1024");
-        assert!(mismatch.offered.starts_with("3DES-CBC / HMAC-SHA1-96 / PRF-HMAC-SHA1 / MODP 1024; AES-CBC-128"));
+        assert_eq!(offer.of_kind(Kind::Group), "MODP 1024 (2)");
+        assert!(mismatch.offered.starts_with("3DES-CBC / HMAC-SHA1-96 / PRF-HMAC-SHA1 / MODP 1024 (2); AES-CBC-128"));
+    }
+
+    #[test]
+    fn key_sizes_of_a_cipher_stand_together_and_what_a_list_allows_is_said_once() {
+        let list = Algorithms {
+            encryption: vec![
+                Encryption::AesGcm16(256),
+                Encryption::AesGcm16(128),
+                Encryption::AesCbc(256),
+                Encryption::AesCbc(192),
+                Encryption::AesCbc(128),
+                Encryption::TripleDes,
+            ],
+            ..list()
+        };
+        assert_eq!(
+            Policy::ike(&list, &[Group::Ecp256, Group::Ecp521]).to_string(),
+            "AES-GCM-16 256/128, AES-CBC 256/192/128, 3DES-CBC / HMAC-SHA256-128, HMAC-SHA512-256 / \
+             PRF-HMAC-SHA256, PRF-HMAC-SHA512 / ECP random 521 (21), ECP random 256 (19)"
+        );
+        let unknown = [Err("ENCR 28".to_owned()), Err("ENCR 29".to_owned()), Ok(Encryption::AesCbc(128))];
+        assert_eq!(ciphers(&unknown), "ENCR 28, ENCR 29, AES-CBC-128");
+        assert_eq!(ciphers(&[]), "none");
+        let often = [Encryption::TripleDes, Encryption::TripleDes, Encryption::AesCbc(128), Encryption::AesCbc(128)];
+        assert_eq!(ciphers(&often.map(Ok)), "3DES-CBC, AES-CBC-128");
+        let again = [128, 256, 128, 256].map(|bits| Ok(Encryption::AesCbc(bits)));
+        assert_eq!(ciphers(&again), "AES-CBC 128/256");
     }
 
     #[test]

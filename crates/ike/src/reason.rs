@@ -276,29 +276,60 @@ fn explain_mismatch(peer: IpAddr, tunnel: &str, subject: Subject, mismatch: &Mis
         to.remedy = "let the peer propose something".into();
         return;
     };
-    let differing = join(kinds.iter().map(|kind| format!("the {} ({})", kind.name(), offer.of_kind(*kind))));
-    let only = if kinds.len() == 1 { "only " } else { "" };
-    to.nearest = Some(format!("{offer}: {only}{differing} not allowed here"));
-    let remedies = kinds.iter().map(|kind| {
+    let differing: Vec<String> = kinds
+        .iter()
+        .map(|kind| match (kind, offer.of_kind(*kind)) {
+            (Kind::Esn, value) => format!("the {} ({value})", kind.name()),
+            // What is missing does not stand in the proposal.
+            (_, value) if value == "none" => format!("the {} (none)", kind.name()),
+            _ => format!("the {}", kind.name()),
+        })
+        .collect();
+    let (only, are) = if kinds.len() == 1 { ("only ", "is") } else { ("", "are") };
+    to.nearest = Some(format!("{offer}: {only}{} {are} not allowed here", and(&differing)));
+    let mut to_allow = Vec::new();
+    let mut remedies = Vec::new();
+    for kind in kinds {
         let value = offer.of_kind(*kind);
         match kind {
             Kind::Group if value == "none" => {
-                format!("set {groups} of tunnel {tunnel} to None or configure a PFS group at the peer")
+                remedies.push(format!("set {groups} of tunnel {tunnel} to None or configure a PFS group at the peer"))
             }
             Kind::Group => {
-                let numbers: Vec<String> = offer.groups.iter().flatten().flatten().map(|g| g.iana().to_string()).collect();
+                let numbers: Vec<String> =
+                    offer.groups.iter().flatten().flatten().map(|g| g.iana().to_string()).collect();
                 let value = if numbers.is_empty() { value } else { numbers.join(",") };
-                format!("add {value} to {groups} of tunnel {tunnel} or configure one of its groups at the peer")
+                remedies.push(format!(
+                    "add {value} to {groups} of tunnel {tunnel} or configure one of its groups at the peer"
+                ));
             }
-            Kind::Encryption | Kind::Integrity | Kind::Prf => format!(
-                "allow {value} in list {} ({list_property} of tunnel {tunnel}) or configure at the peer what the list allows",
-                mismatch.list
-            ),
-            Kind::Esn => "let the peer offer plain sequence numbers too".to_owned(),
-            Kind::StrangeType => "switch the extension off at the peer".to_owned(),
+            Kind::Encryption | Kind::Integrity | Kind::Prf if value == "none" => {
+                remedies.push(format!(
+                    "let the peer offer {} as {list_property} {} allows",
+                    kind.name(),
+                    mismatch.list
+                ));
+            }
+            Kind::Encryption | Kind::Integrity | Kind::Prf => to_allow.push(value),
+            Kind::Esn => remedies.push("let the peer offer plain sequence numbers too".to_owned()),
+            Kind::StrangeType => remedies.push("switch the extension off at the peer".to_owned()),
         }
-    });
-    to.remedy = join(remedies);
+    }
+    if !to_allow.is_empty() {
+        let allow = and(&to_allow);
+        let list = &mismatch.list;
+        remedies.insert(0, format!("allow {allow} in {list_property} {list}, or configure at the peer what it allows"));
+    }
+    to.remedy = join(remedies.into_iter());
+}
+
+/// `a, b and c`.
+fn and(parts: &[String]) -> String {
+    match parts {
+        [] => String::new(),
+        [one] => one.clone(),
+        [front @ .., last] => format!("{} and {last}", front.join(", ")),
+    }
 }
 
 /// Says how an offered network lies to the nearest configured one.
@@ -355,12 +386,39 @@ mod tests {
         let reason = Reason::NoProposal { tunnel: "branch".into(), subject: Subject::Ike, mismatch };
         let text = reason.explain(peer());
         assert_eq!(text.kind, "no_proposal_chosen");
-        assert_eq!(text.found, "AES-CBC-128 / HMAC-SHA1-96 / PRF-HMAC-SHA1 / MODP 1024");
+        assert_eq!(text.found, "AES-CBC-128 / HMAC-SHA1-96 / PRF-HMAC-SHA1 / MODP 1024 (2)");
         assert_eq!(
             text.nearest.unwrap(),
-            "AES-CBC-128 / HMAC-SHA1-96 / PRF-HMAC-SHA1 / MODP 1024: only the DH group (MODP 1024) not allowed here"
+            "AES-CBC-128 / HMAC-SHA1-96 / PRF-HMAC-SHA1 / MODP 1024 (2): only the DH group is not allowed here"
         );
         assert_eq!(text.remedy, "add 2 to DHGroup of tunnel branch or configure one of its groups at the peer");
+    }
+
+    #[test]
+    fn several_misses_in_one_list_have_one_remedy() {
+        let list = Algorithms {
+            name: "High".into(),
+            encryption: vec![Encryption::AesCbc(256)],
+            integrity: vec![Integrity::HmacSha2_256_128],
+            prf: vec![Prf::HmacSha2_256],
+        };
+        let offer = Suite {
+            encryption: Encryption::TripleDes,
+            integrity: Some(Integrity::HmacSha1_96),
+            prf: Some(Prf::HmacSha1),
+            group: Some(Group::Ecp521),
+            esn: false,
+        }
+        .as_offer(1, Vec::new());
+        let mismatch = choose(&[offer], &Policy::ike(&list, &[Group::Ecp521])).unwrap_err();
+        let text = Reason::NoProposal { tunnel: "branch".into(), subject: Subject::Ike, mismatch }.explain(peer());
+        assert!(
+            text.nearest.unwrap().ends_with("(21): the encryption, the integrity and the PRF are not allowed here")
+        );
+        assert_eq!(
+            text.remedy,
+            "allow 3DES-CBC, HMAC-SHA1-96 and PRF-HMAC-SHA1 in IKEAlgorithms High, or configure at the peer what it allows"
+        );
     }
 
     #[test]

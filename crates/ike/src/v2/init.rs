@@ -189,7 +189,7 @@ impl AwaitInit {
 
     fn explain(&self, tunnel: &Tunnel, notify: NotifyType) -> Reason {
         if notify == NotifyType::NO_PROPOSAL_CHOSEN {
-            let offered = describe(&propose(&Policy::ike(&tunnel.ike, &tunnel.groups), &[]));
+            let offered = Policy::ike(&tunnel.ike, &tunnel.groups).to_string();
             Reason::PeerRefusedProposals { tunnel: tunnel.name.clone(), subject: Subject::Ike, offered }
         } else {
             Reason::PeerNotified { tunnel: tunnel.name.clone(), exchange: "IKE_SA_INIT", notify }
