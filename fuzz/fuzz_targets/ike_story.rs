@@ -2,7 +2,7 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    assert!(ike::fuzz::story(bytes, true).bounded);
-    let strangers = ike::fuzz::story(bytes, false);
+    assert!(ike::harness::story(bytes, true).bounded);
+    let strangers = ike::harness::story(bytes, false);
     assert!(strangers.bounded && strangers.installs == [0, 0], "nobody without the key gets a child SA");
 });

@@ -26,6 +26,6 @@ mod selectors;
 mod v2;
 
 #[doc(hidden)]
-pub mod fuzz;
+pub mod harness;
 #[doc(hidden)]
 pub mod pair;

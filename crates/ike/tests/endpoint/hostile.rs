@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use base::{Random, Secret};
 use ike::pair::{A, B, Datagram, Fate, Pair, pair, tunnel};
-use ike::{Path, fuzz};
+use ike::{Path, harness};
 use wire::ike::{ExchangeType, Flags, Header, Message, Notify, NotifyType, Payload, parse_message};
 
 use super::{assert_settled, millis, secs};
@@ -229,7 +229,7 @@ fn random_stories_hold_their_bounds_and_never_panic() {
     for _ in 0..1_500 {
         let mut bytes = vec![0; usize::try_from(random.below(400)).unwrap()];
         random.fill(&mut bytes);
-        let outcome = fuzz::story(&bytes, true);
+        let outcome = harness::story(&bytes, true);
         assert!(outcome.bounded, "{outcome:?} {bytes:?}");
     }
 }
@@ -242,7 +242,7 @@ fn no_story_without_the_key_installs_anything() {
         random.fill(&mut bytes);
         // Begin, so that there are keys to speak under.
         bytes.splice(0..0, [1, 0, 0, 1, 25]);
-        let outcome = fuzz::story(&bytes, false);
+        let outcome = harness::story(&bytes, false);
         assert_eq!(outcome.installs, [0, 0], "{bytes:?}");
         assert!(outcome.bounded);
     }
