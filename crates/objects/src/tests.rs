@@ -281,6 +281,8 @@ fn what_does_not_fit_together_is_an_error() {
 #[test]
 fn what_is_unwise_is_a_warning() {
     warned(&tunnel("DHGroup=2,14"), "group 2 is weak");
+    warned(&tunnel("IKEAlgorithms=Medium"), "the list Medium allows 3DES-CBC and HMAC-SHA1-96");
+    warned(&tunnel("IPsecAlgorithms=Medium"), "the list Medium allows 3DES-CBC and HMAC-SHA1-96");
     warned(&tunnel("IPsecLifeTimeSeconds=120"), "under 300");
     warned(&tunnel("IPsecLifeTimeSeconds=30000"), "well below");
     warned(&tunnel("").replace("172.16.1.0/24", "all-nets"), "no originator address");

@@ -158,12 +158,33 @@ fn key(cx: &mut Resolver<'_>, object: &Object, read: &IpsecTunnel) -> Option<Sha
 fn ike_list(cx: &mut Resolver<'_>, object: &Object, name: &str) -> Option<Algorithms> {
     let named = cx.names.resolve(&[IkeAlgorithms::TYPE.name], object.parent, name)?;
     // What is wrong with a list is reported once, with the list.
-    IkeAlgorithms::read(named)?.compile(named).ok().map(|(list, _)| list)
+    let (list, _) = IkeAlgorithms::read(named)?.compile(named).ok()?;
+    weak_list(cx, object, "IKEAlgorithms", named, &list);
+    Some(list)
 }
 
 fn ipsec_list(cx: &mut Resolver<'_>, object: &Object, name: &str) -> Option<Algorithms> {
     let named = cx.names.resolve(&[IpsecAlgorithms::TYPE.name], object.parent, name)?;
-    IpsecAlgorithms::read(named)?.compile(named).ok().map(|(list, _)| list)
+    let (list, _) = IpsecAlgorithms::read(named)?.compile(named).ok()?;
+    weak_list(cx, object, "IPsecAlgorithms", named, &list);
+    Some(list)
+}
+
+/// Nobody typed what a predefined list allows, so it is the tunnel that is told of what is weak when it asks for another
+/// list than the usual one.
+fn weak_list(cx: &mut Resolver<'_>, object: &Object, property: &str, named: &Object, list: &Algorithms) {
+    let usual = object.info.property(property).and_then(|info| info.default);
+    if !named.predefined || usual.is_some_and(|usual| named.is_called(usual)) {
+        return;
+    }
+    let ciphers = list.encryption.iter().filter(|cipher| cipher.is_weak()).map(ToString::to_string);
+    let hashes = list.integrity.iter().filter(|hash| hash.is_weak()).map(ToString::to_string);
+    let weak: Vec<String> = ciphers.chain(hashes).collect();
+    if !weak.is_empty() {
+        let message = format!("the list {} allows {}, kept only for old peers", list.name, weak.join(" and "));
+        let remedy = format!("use {} where the peer can", usual.unwrap_or("a list of your own"));
+        cx.report(object, property, Problem::warning(message).remedy(remedy));
+    }
 }
 
 fn identity(cx: &mut Resolver<'_>, object: &Object, read: &IpsecTunnel) -> Option<LocalIdentity> {
