@@ -5,8 +5,10 @@
 //! [`Dataplane::esp`]; `path.rs` reads from the top what becomes of them. A packet that goes nowhere has a [`Reason`].
 #![forbid(unsafe_code)]
 
+mod nat;
 mod policy;
 mod seam;
+pub use nat::{AddressMap, DestinationTranslation, NatPool, NatPoolKind, PortMap, SourceTranslation};
 pub use policy::*;
 pub use seam::*;
 
