@@ -68,7 +68,7 @@ impl Dataplane {
     pub fn with_hash_key(policy: Arc<Policy>, hash_key: u64) -> Self {
         Self {
             interfaces: positions(&policy),
-            routes: Routes::new(&policy.routes),
+            routes: Routes::new(policy.main_routes()),
             policy,
             flows: Flows::new(hash_key),
             fragments: Fragments::default(),
@@ -235,7 +235,7 @@ impl Dataplane {
 
     fn replace(&mut self, now: Instant, policy: Arc<Policy>, out: &mut Vec<Output>) {
         self.interfaces = positions(&policy);
-        self.routes = Routes::new(&policy.routes);
+        self.routes = Routes::new(policy.main_routes());
         self.policy = policy;
         for sa in self.sas.iter_mut() {
             let index = self.interfaces.get(&sa.tunnel);

@@ -56,7 +56,7 @@ mod tests {
     use crate::InterfaceId;
 
     fn route(network: &str, interface: u32, metric: u32) -> Route {
-        Route { network: network.parse().unwrap(), interface: InterfaceId(interface), gateway: None, metric }
+        Route::new(network.parse().unwrap(), InterfaceId(interface), metric)
     }
 
     fn to(routes: &Routes, address: &str) -> Option<u32> {

@@ -115,18 +115,14 @@ pub(crate) fn policy(snapshot: &Snapshot) -> dataplane::Policy {
     let settings = &snapshot.settings;
     dataplane::Policy {
         interfaces: snapshot.interfaces.iter().map(|interface| self::interface(snapshot, interface)).collect(),
-        routes: snapshot
-            .routes
-            .iter()
-            .filter_map(|route| {
-                Some(dataplane::Route {
-                    network: network(&route.network)?,
-                    interface: interface_id(route.interface),
-                    gateway: route.gateway,
-                    metric: route.metric,
-                })
-            })
-            .collect(),
+        tables: vec![dataplane::RoutingTable {
+            id: dataplane::MAIN,
+            name: "main".into(),
+            ordering: dataplane::Ordering::Default,
+            routes: snapshot.routes.iter().filter_map(route).collect(),
+        }],
+        routing_rules: Vec::new(),
+        access: Vec::new(),
         rules: snapshot.policies.iter().map(rule).collect(),
         settings: dataplane::Settings {
             connections_max: usize::try_from(settings.max_connections).unwrap_or(usize::MAX),
@@ -139,8 +135,19 @@ pub(crate) fn policy(snapshot: &Snapshot) -> dataplane::Policy {
             mss_vpn_max: settings.tcp_mss_vpn_max,
             waiting_per_tunnel_max: WAITING_PER_TUNNEL_MAX,
             waiting_time: WAITING_TIME,
+            ..dataplane::Settings::default()
         },
     }
+}
+
+fn route(route: &objects::Route) -> Option<dataplane::Route> {
+    Some(dataplane::Route {
+        network: network(&route.network)?,
+        interface: interface_id(route.interface),
+        gateway: route.gateway,
+        local_ip: route.local_ip,
+        metric: route.metric,
+    })
 }
 
 fn interface(snapshot: &Snapshot, interface: &objects::Interface) -> dataplane::Interface {
@@ -149,16 +156,20 @@ fn interface(snapshot: &Snapshot, interface: &objects::Interface) -> dataplane::
         objects::InterfaceKind::Ethernet { .. } => InterfaceKind::Host,
         objects::InterfaceKind::Tunnel(id) => {
             let tunnel = snapshot.tunnel_by_id(*id);
+            let networks = |of: fn(&objects::Tunnel) -> &Vec<IpRange>| tunnel.map_or_else(Vec::new, |t| of(t).clone());
             InterfaceKind::Tunnel(TunnelPath {
                 plaintext_mtu: tunnel.map_or(u16::MAX, |t| u16::try_from(t.plaintext_mtu).unwrap_or(u16::MAX)),
                 outer_ds: tunnel.and_then(|t| t.ipsec_ds),
-                local_networks: tunnel.map_or_else(Vec::new, |t| t.local_networks.clone()),
-                remote_networks: tunnel.map_or_else(Vec::new, |t| t.remote_networks.clone()),
                 originator: tunnel.and_then(|t| t.originator).into_iter().collect(),
+                ..TunnelPath::between(networks(|t| &t.local_networks), networks(|t| &t.remote_networks))
             })
         }
     };
-    dataplane::Interface { id: interface_id(interface.id), name: interface.name.as_str().into(), kind }
+    dataplane::Interface {
+        addresses: interface.addresses.iter().map(|(address, _)| *address).collect(),
+        mtu: u16::try_from(interface.mtu).unwrap_or(u16::MAX),
+        ..dataplane::Interface::new(interface_id(interface.id), &interface.name, kind)
+    }
 }
 
 fn rule(policy: &objects::Policy) -> dataplane::Rule {
@@ -178,6 +189,9 @@ fn rule(policy: &objects::Policy) -> dataplane::Rule {
             objects::Action::Drop => dataplane::RuleAction::Drop,
             objects::Action::Reject => dataplane::RuleAction::Reject,
         },
+        source: dataplane::SourceTranslation::None,
+        destination: dataplane::DestinationTranslation::None,
+        timeouts: dataplane::ServiceTimeouts::default(),
         log: policy.log,
     }
 }
@@ -279,7 +293,7 @@ mod tests {
         let tunnel =
             policy.interfaces.iter().find(|interface| matches!(interface.kind, InterfaceKind::Tunnel(_))).unwrap();
         assert_eq!(tunnel.id.0, config.tunnels[0].id.0);
-        assert!(policy.routes.iter().any(|route| route.interface == tunnel.id));
+        assert!(policy.main_routes().iter().any(|route| route.interface == tunnel.id));
         assert_eq!(policy.rules[0].destination_interfaces, Some(vec![tunnel.id]));
     }
 

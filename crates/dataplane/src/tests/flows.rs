@@ -115,7 +115,7 @@ fn a_new_policy_ends_what_it_forbids_and_keeps_the_rest() {
     assert_eq!(left, [(53, "dns".into())]);
 
     let mut elsewhere = policy(&HEAD);
-    for route in &mut elsewhere.routes {
+    for route in &mut elsewhere.tables[0].routes {
         if route.interface == TUNNEL {
             route.interface = WAN;
         }

@@ -41,15 +41,10 @@ pub(crate) fn range(text: &str) -> IpRange {
 pub(crate) fn settings() -> Settings {
     Settings {
         connections_max: 1000,
-        tcp_opening: Duration::from_secs(60),
-        tcp_established: Duration::from_secs(262_144),
-        tcp_closing: Duration::from_secs(80),
-        udp: Duration::from_secs(130),
-        ping: Duration::from_secs(8),
-        other: Duration::from_secs(130),
-        mss_vpn_max: 1400,
+        strip_df_max: 0,
         waiting_per_tunnel_max: 4,
         waiting_time: Duration::from_secs(5),
+        ..Settings::default()
     }
 }
 
@@ -77,32 +72,21 @@ pub(crate) const BRANCH: Office = Office {
 
 pub(crate) fn rule(name: &str, from: &[InterfaceId], to: &[InterfaceId], action: RuleAction) -> Rule {
     Rule {
-        name: name.into(),
         source_interfaces: Some(from.to_vec()),
-        source_networks: vec![IpRange::ALL_V4, IpRange::ALL_V6],
         destination_interfaces: Some(to.to_vec()),
-        destination_networks: vec![IpRange::ALL_V4, IpRange::ALL_V6],
-        services: vec![Service::All],
-        action,
         log: Some(Severity::Info),
+        ..Rule::new(name, action)
     }
 }
 
 pub(crate) fn policy(office: &Office) -> Policy {
-    let interface = |id, name: &str, kind| Interface { id, name: name.into(), kind };
-    let route = |network: &str, interface, metric| Route {
-        network: network.parse().unwrap(),
-        interface,
-        gateway: None,
-        metric,
-    };
+    let interface = |id, name: &str, kind| Interface::new(id, name, kind);
+    let route = |network: &str, interface, metric| Route::new(network.parse().unwrap(), interface, metric);
     let host = |address: &str| format!("{address}/{}", if ip(address).is_ipv4() { 32 } else { 128 });
+    let ranges = |networks: [&str; 2]| networks.iter().map(|text| range(text)).collect();
     let path = TunnelPath {
-        plaintext_mtu: 1420,
-        outer_ds: None,
-        local_networks: office.networks.iter().map(|text| range(text)).collect(),
-        remote_networks: office.others.iter().map(|text| range(text)).collect(),
         originator: office.own.iter().map(|text| ip(text)).collect(),
+        ..TunnelPath::between(ranges(office.networks), ranges(office.others))
     };
     let mut routes: Vec<Route> = Vec::new();
     routes.extend(office.own.iter().chain([&office.wan]).map(|address| route(&host(address), CORE, 0)));
@@ -111,33 +95,30 @@ pub(crate) fn policy(office: &Office) -> Policy {
     routes.push(route("10.99.0.0/16", TUNNEL, 90)); // routed into the tunnel, but none of its networks
     routes.push(route("203.0.113.0/24", WAN, 100));
     routes.push(route("198.51.100.0/24", WAN, 100));
-    Policy {
-        interfaces: vec![
-            interface(CORE, "core", InterfaceKind::Core),
-            interface(LAN, "lan", InterfaceKind::Host),
-            interface(WAN, "wan", InterfaceKind::Host),
-            interface(TUNNEL, "office", InterfaceKind::Tunnel(path)),
-        ],
-        routes,
-        rules: vec![
-            Rule {
-                services: vec![Service::Ports { protocol: 17, source: vec![0..=65_535], destination: vec![99..=99] }],
-                ..rule("silence", &[LAN], &[TUNNEL], RuleAction::Drop)
-            },
-            Rule {
-                services: vec![
-                    Service::Ports { protocol: 17, source: vec![0..=65_535], destination: vec![98..=98] },
-                    Service::Ports { protocol: 6, source: vec![0..=65_535], destination: vec![98..=98] },
-                ],
-                ..rule("refusal", &[LAN], &[TUNNEL], RuleAction::Reject)
-            },
-            rule("out", &[LAN], &[TUNNEL], RuleAction::Allow),
-            rule("in", &[TUNNEL], &[LAN], RuleAction::Allow),
-            rule("self", &[TUNNEL, LAN], &[CORE], RuleAction::Allow),
-            rule("kernel", &[CORE], &[TUNNEL], RuleAction::Allow),
-        ],
-        settings: settings(),
-    }
+    let interfaces = vec![
+        interface(CORE, "core", InterfaceKind::Core),
+        interface(LAN, "lan", InterfaceKind::Host),
+        interface(WAN, "wan", InterfaceKind::Host),
+        interface(TUNNEL, "office", InterfaceKind::Tunnel(path)),
+    ];
+    let rules = vec![
+        Rule {
+            services: vec![Service::Ports { protocol: 17, source: vec![0..=65_535], destination: vec![99..=99] }],
+            ..rule("silence", &[LAN], &[TUNNEL], RuleAction::Drop)
+        },
+        Rule {
+            services: vec![
+                Service::Ports { protocol: 17, source: vec![0..=65_535], destination: vec![98..=98] },
+                Service::Ports { protocol: 6, source: vec![0..=65_535], destination: vec![98..=98] },
+            ],
+            ..rule("refusal", &[LAN], &[TUNNEL], RuleAction::Reject)
+        },
+        rule("out", &[LAN], &[TUNNEL], RuleAction::Allow),
+        rule("in", &[TUNNEL], &[LAN], RuleAction::Allow),
+        rule("self", &[TUNNEL, LAN], &[CORE], RuleAction::Allow),
+        rule("kernel", &[CORE], &[TUNNEL], RuleAction::Allow),
+    ];
+    Policy { rules, settings: settings(), ..Policy::new(interfaces, routes) }
 }
 
 /// How the pair of SAs between the offices is made.

@@ -241,7 +241,7 @@ fn what_waits_for_a_tunnel_never_leaves_by_another_way() {
     let mut lab = Lab::new();
     lab.head_plain(&udp((HEAD_HOST, 1000), (BRANCH_HOST, 53), b"x"));
     let mut elsewhere = policy(&HEAD);
-    for route in &mut elsewhere.routes {
+    for route in &mut elsewhere.tables[0].routes {
         if route.interface == TUNNEL {
             route.interface = WAN;
         }

@@ -83,48 +83,16 @@ fn office(own: &str, other: &str, (encryption, integrity): Algorithms, (inward, 
         let (address, prefix) = text.split_once('/').unwrap();
         IpRange::network(address.parse().unwrap(), prefix.parse().unwrap()).unwrap()
     };
-    let interface = |id, name: &str, kind| Interface { id, name: name.into(), kind };
-    let route =
-        |network: &str, interface| Route { network: network.parse().unwrap(), interface, gateway: None, metric: 100 };
-    let path = TunnelPath {
-        plaintext_mtu: 1420,
-        outer_ds: None,
-        local_networks: vec![range(own)],
-        remote_networks: vec![range(other)],
-        originator: Vec::new(),
-    };
-    let all = Rule {
-        name: "all".into(),
-        source_interfaces: None,
-        source_networks: vec![IpRange::ALL_V4],
-        destination_interfaces: None,
-        destination_networks: vec![IpRange::ALL_V4],
-        services: vec![Service::All],
-        action: RuleAction::Allow,
-        log: None,
-    };
-    let minute = Duration::from_secs(60);
-    let policy = Policy {
-        interfaces: vec![
-            interface(CORE, "core", InterfaceKind::Core),
-            interface(LAN, "lan", InterfaceKind::Host),
-            interface(TUNNEL, "tunnel", InterfaceKind::Tunnel(path)),
-        ],
-        routes: vec![route(own, LAN), route(other, TUNNEL)],
-        rules: vec![all],
-        settings: Settings {
-            connections_max: 10,
-            tcp_opening: minute,
-            tcp_established: minute,
-            tcp_closing: minute,
-            udp: minute,
-            ping: minute,
-            other: minute,
-            mss_vpn_max: 1400,
-            waiting_per_tunnel_max: 4,
-            waiting_time: minute,
-        },
-    };
+    let interface = |id, name: &str, kind| Interface::new(id, name, kind);
+    let route = |network: &str, interface| Route::new(network.parse().unwrap(), interface, 100);
+    let path = TunnelPath::between(vec![range(own)], vec![range(other)]);
+    let interfaces = vec![
+        interface(CORE, "core", InterfaceKind::Core),
+        interface(LAN, "lan", InterfaceKind::Host),
+        interface(TUNNEL, "tunnel", InterfaceKind::Tunnel(path)),
+    ];
+    let mut policy = Policy::new(interfaces, vec![route(own, LAN), route(other, TUNNEL)]);
+    policy.rules.push(Rule::new("all", RuleAction::Allow));
     let mut dataplane = Dataplane::new(Arc::new(policy));
     let key = |len: usize, which: u8| vec![which; len];
     let encryption_len = encryption.key_len() + encryption.salt_len();
