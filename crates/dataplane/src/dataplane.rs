@@ -343,7 +343,7 @@ impl Dataplane {
     pub(crate) fn tunnel(&self, id: InterfaceId) -> Option<&TunnelPath> {
         match &self.interface(id)?.kind {
             InterfaceKind::Tunnel(path) => Some(path),
-            InterfaceKind::Core | InterfaceKind::Host => None,
+            InterfaceKind::Core | InterfaceKind::Host | InterfaceKind::Port => None,
         }
     }
 

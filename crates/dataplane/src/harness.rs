@@ -165,11 +165,7 @@ fn policy() -> Policy {
         let route = |network| Route::new(network, interface, 100);
         networks.iter().filter_map(network).map(route).collect()
     };
-    let rule = |name: &str, action, services| Rule {
-        services,
-        log: Some(Severity::Info),
-        ..Rule::new(name, action)
-    };
+    let rule = |name: &str, action, services| Rule { services, log: Some(Severity::Info), ..Rule::new(name, action) };
     let port = |protocol| Service::Ports { protocol, source: vec![0..=u16::MAX], destination: vec![98..=98] };
     let path = TunnelPath { originator: own.to_vec(), ..TunnelPath::between(ranges(1), ranges(2)) };
     let own_hosts = own.map(|address| (address, if address.is_ipv4() { 32 } else { 128 }));
@@ -192,65 +188,4 @@ fn policy() -> Policy {
         ..Settings::default()
     };
     policy
-}
-
-fn outer() -> Outer {
-    let address = |last| (IpAddr::from([198, 51, 100, last]), 4500).into();
-    Outer { local: address(1), remote: address(2), udp: true }
-}
-
-/// The networks of the head office (1) or the branch (2).
-fn networks(which: u16) -> [(IpAddr, u8); 2] {
-    let v4 = if which == 1 { [172, 16, 1, 0] } else { [192, 168, 11, 0] };
-    [(v4.into(), 24), (IpAddr::from([0x2001, 0xdb8, which, 0, 0, 0, 0, 0]), 64)]
-}
-
-fn ranges(which: u16) -> Vec<IpRange> {
-    networks(which).iter().filter_map(|(address, prefix)| IpRange::network(*address, *prefix).ok()).collect()
-}
-
-fn selectors(which: u16) -> Vec<Selector> {
-    ranges(which).into_iter().map(Selector::all).collect()
-}
-
-fn policy() -> Policy {
-    let interface = |id, name: &str, kind| Interface::new(id, name, kind);
-    let own: [IpAddr; 2] = [[172, 16, 1, 1].into(), [0x2001, 0xdb8, 1, 0, 0, 0, 0, 1].into()];
-    let routes_to = |networks: &[(IpAddr, u8)], interface| -> Vec<Route> {
-        let network = |(address, prefix): &(IpAddr, u8)| ipnet::IpNet::new(*address, *prefix).ok();
-        let route = |network| Route::new(network, interface, 100);
-        networks.iter().filter_map(network).map(route).collect()
-    };
-    let rule = |name: &str, action, services| Rule {
-        services,
-        log: Some(Severity::Info),
-        ..Rule::new(name, action)
-    };
-    let port = |protocol| Service::Ports { protocol, source: vec![0..=u16::MAX], destination: vec![98..=98] };
-    let path = TunnelPath { originator: own.to_vec(), ..TunnelPath::between(ranges(1), ranges(2)) };
-    let own_hosts = own.map(|address| (address, if address.is_ipv4() { 32 } else { 128 }));
-    Policy {
-        interfaces: vec![
-            interface(CORE, "core", InterfaceKind::Core),
-            interface(LAN, "lan", InterfaceKind::Host),
-            interface(TUNNEL, "tunnel", InterfaceKind::Tunnel(path)),
-        ],
-        routes: [routes_to(&own_hosts, CORE), routes_to(&networks(1), LAN), routes_to(&networks(2), TUNNEL)].concat(),
-        rules: vec![
-            rule("refusal", RuleAction::Reject, vec![port(6), port(17)]),
-            rule("all", RuleAction::Allow, vec![Service::All]),
-        ],
-        settings: Settings {
-            connections_max: 100,
-            tcp_opening: Duration::from_secs(60),
-            tcp_established: Duration::from_secs(3600),
-            tcp_closing: Duration::from_secs(80),
-            udp: Duration::from_secs(130),
-            ping: Duration::from_secs(8),
-            other: Duration::from_secs(130),
-            mss_vpn_max: 1400,
-            waiting_per_tunnel_max: 4,
-            waiting_time: Duration::from_secs(5),
-        },
-    }
 }

@@ -257,7 +257,7 @@ impl Dataplane {
         };
         let named = (rule.name.clone(), rule.log);
         let reason = match rule.action {
-            RuleAction::Allow => return Ok(named),
+            RuleAction::Allow | RuleAction::Stateless => return Ok(named),
             RuleAction::Drop => Reason::RuleDrop,
             RuleAction::Reject => Reason::RuleReject,
         };
@@ -368,7 +368,7 @@ impl Dataplane {
             _ if interface == CORE => Place::Core,
             Some(InterfaceKind::Core) => Place::Core,
             Some(InterfaceKind::Tunnel(_)) => Place::Tunnel,
-            Some(InterfaceKind::Host) | None => Place::Host,
+            Some(InterfaceKind::Host | InterfaceKind::Port) | None => Place::Host,
         };
         Side { interface, place }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base::{Duration, IpRange, Severity};
 use ipnet::IpNet;
 
-use crate::nat::translation::{DestinationTranslation, SourceTranslation};
+use crate::nat::{DestinationTranslation, SourceTranslation};
 
 /// An interface, the same one for as long as the administrator keeps it: flows survive a new configuration by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,7 +37,240 @@ pub struct Policy {
     pub access: Vec<AccessRule>,
     /// The IP rule set in the administrator's order; the first match decides, no match drops.
     pub rules: Vec<Rule>,
-    /// Bounds, time-outs and switches.
+    /// Bounds and time-outs.
+    pub settings: Settings,
+}
+
+/// One interface.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Interface {
+    /// Its number.
+    pub id: InterfaceId,
+    /// Its name, for logs and listings.
+    pub name: Arc<str>,
+    /// What stands behind it.
+    pub kind: InterfaceKind,
+    /// Own addresses, the preferred one of a family first: what is translated to the interface's address gets it. For a
+    /// tunnel the originator addresses.
+    pub addresses: Vec<IpAddr>,
+    /// The largest IP packet that leaves through it in one piece, bytes. For a tunnel see [`TunnelPath::plaintext_mtu`].
+    pub mtu: u16,
+    /// The table that connections received here are routed by, when it is not [`MAIN`].
+    pub table: Option<TableId>,
+    /// Interfaces that are the same as this one to the access check (security equivalent).
+    pub equivalents: Vec<InterfaceId>,
+}
+
+/// What stands behind an interface.
+#[derive(Clone, Debug, PartialEq)]
+pub enum InterfaceKind {
+    /// The gateway itself.
+    Core,
+    /// A kernel interface behind the host port. The kernel forwards; the engine derives the receiving interface of a
+    /// packet from its source address.
+    Host,
+    /// A NIC, or a VLAN on one, that the gateway owns at layer 2: packets come with their interface, and leave with their
+    /// next hop.
+    Port,
+    /// A tunnel: packets need an SA.
+    Tunnel(TunnelPath),
+}
+
+/// What the packet path must know of a tunnel beside its SAs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TunnelPath {
+    /// Plaintext packets longer than this are fragmented, or refused with the ICMP error, before sealing.
+    pub plaintext_mtu: u16,
+    /// DiffServ byte of outer packets; `None`: copied from the inner packet.
+    pub outer_ds: Option<u8>,
+    /// Networks on our side: what may leave through it and what decrypted packets may be for.
+    pub local_networks: Vec<IpRange>,
+    /// Networks on the peer's side: where decrypted packets may come from.
+    pub remote_networks: Vec<IpRange>,
+    /// Our own address inside the tunnel, per family, for packets the gateway originates.
+    pub originator: Vec<IpAddr>,
+    /// What a pair of SAs is asked for.
+    pub sa_per: SaPer,
+    /// The table that outer packets are routed by on packet ports.
+    pub outer_table: TableId,
+}
+
+/// What traffic shares a pair of SAs (RFC 4301 section 4.4.1.1, "populate from packet").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SaPer {
+    /// All between a local and a remote network.
+    #[default]
+    Net,
+    /// All between two hosts.
+    Host,
+    /// All between two hosts with the same protocol and ports.
+    Port,
+}
+
+/// A routing table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoutingTable {
+    /// Its number.
+    pub id: TableId,
+    /// Its name, for logs and listings.
+    pub name: Arc<str>,
+    /// How it goes together with [`MAIN`]; of no meaning for that itself.
+    pub ordering: Ordering,
+    /// Its routes.
+    pub routes: Vec<Route>,
+}
+
+/// How a table goes together with the main one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ordering {
+    /// The main table first; where that has nothing but a route to everywhere, this one.
+    #[default]
+    Default,
+    /// This one first; where it has nothing, the main table.
+    First,
+    /// Only this one.
+    Only,
+}
+
+/// Which table a connection is routed by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoutingRule {
+    /// Its name, for logs and listings.
+    pub name: Arc<str>,
+    /// Source interfaces; `None`: any.
+    pub source_interfaces: Option<Vec<InterfaceId>>,
+    /// Source addresses.
+    pub source_networks: Vec<IpRange>,
+    /// Where [`MAIN`] leads to; `None`: any.
+    pub destination_interfaces: Option<Vec<InterfaceId>>,
+    /// Destination addresses.
+    pub destination_networks: Vec<IpRange>,
+    /// What of it: one of these must match.
+    pub services: Vec<Service>,
+    /// The table for packets of whoever opened the connection.
+    pub forward: TableId,
+    /// The table for the answers, and for the access check of the opening packet.
+    pub back: TableId,
+}
+
+/// One access rule: may a source address come in by an interface?
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccessRule {
+    /// Its name, for logs and listings.
+    pub name: Arc<str>,
+    /// What it does.
+    pub action: AccessAction,
+    /// Receiving interfaces; `None`: any.
+    pub interfaces: Option<Vec<InterfaceId>>,
+    /// Source addresses.
+    pub networks: Vec<IpRange>,
+    /// Write drops to the log at this severity; `None`: silent.
+    pub log: Option<Severity>,
+}
+
+/// What an access rule does with a packet whose source lies in its networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessAction {
+    /// Received on one of the interfaces: drop it.
+    Drop,
+    /// Received on one of the interfaces: let it go on to the rule set.
+    Accept,
+    /// Received on one of the interfaces: let it go on; received on any other: drop it.
+    Expect,
+}
+
+/// One route.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// Where to.
+    pub network: IpNet,
+    /// Through which interface.
+    pub interface: InterfaceId,
+    /// The next hop; `None`: the destination itself. On the host port the kernel resolves it.
+    pub gateway: Option<IpAddr>,
+    /// Our address towards this network, where it is not the interface's.
+    pub local_ip: Option<IpAddr>,
+    /// The lowest wins among routes of the same network.
+    pub metric: u32,
+}
+
+/// One entry of the IP rule set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// Its name, for logs and listings.
+    pub name: Arc<str>,
+    /// Source interfaces; `None`: any.
+    pub source_interfaces: Option<Vec<InterfaceId>>,
+    /// Source addresses.
+    pub source_networks: Vec<IpRange>,
+    /// Destination interfaces; `None`: any.
+    pub destination_interfaces: Option<Vec<InterfaceId>>,
+    /// Destination addresses.
+    pub destination_networks: Vec<IpRange>,
+    /// What of it: one of these must match.
+    pub services: Vec<Service>,
+    /// What happens.
+    pub action: RuleAction,
+    /// What becomes of the source address and port of what is allowed.
+    pub source: SourceTranslation,
+    /// What becomes of the destination address and port of what is allowed, before it is routed.
+    pub destination: DestinationTranslation,
+    /// Time-outs that its service sets.
+    pub timeouts: ServiceTimeouts,
+    /// Write `conn_open`, `conn_close` or the drop to the log at this severity; `None`: silent.
+    pub log: Option<Severity>,
+}
+
+/// What a rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleAction {
+    /// Let the connection through, answers included.
+    Allow,
+    /// Drop silently.
+    Drop,
+    /// Drop and tell the sender: TCP RST, or ICMP administratively prohibited.
+    Reject,
+    /// Let each packet through by itself, and remember nothing; answers need a rule of their own.
+    Stateless,
+}
+
+/// Time-outs of a service; `None`: those of [`Settings`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServiceTimeouts {
+    /// Before both sides have been heard.
+    pub initial: Option<Duration>,
+    /// Established.
+    pub idle: Option<Duration>,
+    /// After a FIN or RST.
+    pub closing: Option<Duration>,
+}
+
+/// A kind of traffic.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Service {
+    /// Every IP packet.
+    All,
+    /// One IP protocol, or a range of them.
+    Protocol(std::ops::RangeInclusive<u8>),
+    /// TCP (6) or UDP (17) with ports.
+    Ports {
+        /// 6 or 17.
+        protocol: u8,
+        /// Source ports; one range must contain it.
+        source: Vec<std::ops::RangeInclusive<u16>>,
+        /// Destination ports; one range must contain it.
+        destination: Vec<std::ops::RangeInclusive<u16>>,
+    },
+    /// ICMP (1) or ICMPv6 (58) of these types; an empty list: every type.
+    Icmp {
+        /// 1 or 58.
+        protocol: u8,
+        /// Message types.
+        types: Vec<u8>,
+    },
+}
+
+/// Bounds, time-outs and switches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Connections at most, of all shards together.

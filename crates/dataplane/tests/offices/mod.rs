@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use base::{Buffer, Duration, Instant, IpRange, Selector};
+use base::{Buffer, Instant, IpRange, Selector};
 use crypto::{Encryption, Integrity};
 use dataplane::{
     CORE, Control, Dataplane, Interface, InterfaceId, InterfaceKind, Outer, Output, Policy, Route, Rule, RuleAction,
-    SaId, SaParameters, Service, Settings, TunnelPath,
+    SaId, SaParameters, TunnelPath,
 };
 
 const LAN: InterfaceId = InterfaceId(1);
