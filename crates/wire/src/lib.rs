@@ -7,9 +7,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod arp;
 pub mod checksum;
 mod cursor;
+pub mod dhcp;
 pub mod esp;
+pub mod ethernet;
 #[doc(hidden)]
 pub mod harness;
 pub mod icmp;
@@ -17,6 +20,7 @@ pub mod ike;
 pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
+pub mod ndp;
 pub mod octets;
 pub mod tcp;
 pub mod udp;
