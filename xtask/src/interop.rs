@@ -107,7 +107,8 @@ pub fn obstacle() -> Option<String> {
     None
 }
 
-fn build(root: &Path, release: bool) -> Result<PathBuf, String> {
+/// Builds the binary; where it is.
+pub fn build(root: &Path, release: bool) -> Result<PathBuf, String> {
     let mut build = cargo();
     build.args(["build", "--package", "adit", "--message-format", "json-render-diagnostics"]);
     if release {

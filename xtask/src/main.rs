@@ -1,12 +1,13 @@
 //! Project chores: `cargo xtask test` runs everything that decides whether a change may land.
 //!
-//! Start reading at [`suite`], the list of stages. [`interop`] runs the laboratory, [`layers`] knows which crate may
-//! see which, [`mod@reference`] keeps the generated manual true. Depends on nothing of the project itself, so that it is
+//! Start reading at [`suite`], the list of stages. [`interop`] runs the laboratory, [`bench_net`] measures through the
+//! network, [`layers`] knows which crate may see which, [`mod@reference`] keeps the generated manual true. Depends on nothing of the project itself, so that it is
 //! built in seconds and works while the rest does not compile.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool for terminals")]
 
+mod bench_net;
 mod command;
 mod interop;
 mod layers;
@@ -31,6 +32,11 @@ Usage: cargo xtask COMMAND
   interop [SCENARIO...]       run the scenarios of interop/ (all, or these; as root)
   interop --list              say what there is and what each proves
   interop --release ...       with an optimised binary
+  bench-net [OPTION...]       throughput and latency beside other tunnels, in network namespaces (as root; bench/net/)
+    --quick                   a first look: 3 s for each TCP stream, fewer steps
+    --seconds N               for each TCP stream; 4 unless given
+    --only NAME,NAME          these contenders, such as adit,strongswan
+    --setting off|on|gro|all  link offloads; off and on unless given
 ";
 
 fn main() -> ExitCode {
@@ -49,6 +55,7 @@ fn main() -> ExitCode {
         ["check-layers"] => report.run("check-layers", || layers::check(&root)),
         ["interop", "--list"] => return list(&root),
         ["interop", rest @ ..] => interop::run(&root, rest, &mut report),
+        ["bench-net", rest @ ..] => bench_net::run(&root, rest, &mut report),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);
