@@ -13,13 +13,14 @@ use crate::events::{self, ConnClose, protocol_name};
 use crate::flows::{ConnectionStatus, Flow, Flows, Looked};
 use crate::fragments::Fragments;
 use crate::icmp_errors::AnswerLimit;
+use crate::inspect::Seen;
 use crate::log_limit::LogLimit;
 use crate::path::{Denial, Source, Work};
 use crate::routes::Routes;
 use crate::waiting::WaitingRoom;
 use crate::{
-    CORE, Control, Counters, Interface, InterfaceId, InterfaceKind, Output, Policy, Reason, Route, RuleAction, SaId,
-    SaUsage, TunnelPath, rules,
+    CORE, Classifier, Control, Counters, Interface, InterfaceId, InterfaceKind, Output, Policy, Question, Reason,
+    Route, Rule, RuleAction, SaId, SaUsage, TunnelPath,
 };
 
 /// Buffers are made for packets of this length; longer ones grow.
@@ -39,6 +40,8 @@ pub struct Dataplane {
     pub(crate) policy: Arc<Policy>,
     pub(crate) interfaces: BTreeMap<InterfaceId, usize>,
     pub(crate) routes: Routes,
+    /// The policy's rules, compiled.
+    pub(crate) rules: Classifier,
     pub(crate) flows: Flows,
     pub(crate) fragments: Fragments,
     pub(crate) waiting: WaitingRoom,
@@ -69,6 +72,7 @@ impl Dataplane {
         Self {
             interfaces: positions(&policy),
             routes: Routes::new(policy.main_routes()),
+            rules: Classifier::new(&policy.rules),
             policy,
             flows: Flows::new(hash_key),
             fragments: Fragments::default(),
@@ -236,6 +240,7 @@ impl Dataplane {
     fn replace(&mut self, now: Instant, policy: Arc<Policy>, out: &mut Vec<Output>) {
         self.interfaces = positions(&policy);
         self.routes = Routes::new(policy.main_routes());
+        self.rules = Classifier::new(&policy.rules);
         self.policy = policy;
         for sa in self.sas.iter_mut() {
             let index = self.interfaces.get(&sa.tunnel);
@@ -257,8 +262,8 @@ impl Dataplane {
 
     /// Ends the connections that the new policy would not allow, or would send by another way.
     ///
-    /// All in one step, so that no packet passes by what is forbidden now. It costs two lookups of routes for each
-    /// connection, and a search of the rules up to the first that matches: connections times rules at worst.
+    /// All in one step, so that no packet passes by what is forbidden now. It costs two lookups of routes and one of the
+    /// rules for each connection.
     fn judge_flows_again(&mut self, now: Instant, out: &mut Vec<Output>) {
         let slots: Vec<u32> = self.flows.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
@@ -273,7 +278,7 @@ impl Dataplane {
             let verdict = if flow.originated {
                 Some((flow.rule.clone(), flow.log))
             } else {
-                rules::first_match(&self.policy.rules, &seen, from.interface, to.interface)
+                self.first_match(&seen, from.interface, to.interface)
                     .filter(|rule| rule.action == RuleAction::Allow)
                     .map(|rule| (rule.name.clone(), rule.log))
             };
@@ -286,6 +291,12 @@ impl Dataplane {
                 None => self.close_flow(now, slot, out),
             }
         }
+    }
+
+    /// The first rule for a packet which would open a connection between two interfaces.
+    pub(crate) fn first_match(&self, seen: &Seen, source: InterfaceId, destination: InterfaceId) -> Option<&Rule> {
+        let question = Question::of(seen, source, destination);
+        self.policy.rules.get(self.rules.first_match(&self.policy.rules, &question)?)
     }
 
     /// Drops what waits for a tunnel.

@@ -22,6 +22,7 @@ mod inspect;
 mod path;
 mod routes;
 mod rules;
+pub use rules::{Classifier, Conditional, Conditions, Question};
 
 mod flows;
 mod tcp_state;

@@ -252,7 +252,7 @@ impl Dataplane {
 
     /// The rule that allows a connection, or what the rule set says instead.
     fn allowed(&self, seen: &Seen, from: Side, to: Side) -> Result<(Arc<str>, Option<Severity>), Denial> {
-        let Some(rule) = rules::first_match(&self.policy.rules, seen, from.interface, to.interface) else {
+        let Some(rule) = self.first_match(seen, from.interface, to.interface) else {
             return Err(Reason::DefaultRule.into());
         };
         let named = (rule.name.clone(), rule.log);
