@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base::{Duration, Instant, Severity, Timers};
 use wire::ip;
 
-use crate::index::Index;
+use crate::index::{HashKey, Index};
 use crate::inspect::{Key, Seen, Transport};
 use crate::tcp_state::{Phase, Step, Tcp};
 use crate::{InterfaceId, Settings};
@@ -164,14 +164,22 @@ impl Flow {
 pub(crate) struct Flows {
     slots: Vec<Option<Flow>>,
     free: Vec<u32>,
-    index: Index<Key, (u32, Way)>,
+    hash_key: HashKey,
+    /// Slots doubled, plus one for the way back.
+    index: Index,
     /// When to look at a flow again. Packets do not move it: a flow that has lived on is found out when it is looked at.
     timers: Timers<u32>,
 }
 
 impl Flows {
     pub(crate) fn new(hash_key: u64) -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), index: Index::new(hash_key), timers: Timers::default() }
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            hash_key: HashKey::new(hash_key),
+            index: Index::new(),
+            timers: Timers::default(),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -179,7 +187,19 @@ impl Flows {
     }
 
     pub(crate) fn find(&self, key: &Key) -> Option<(u32, Way)> {
-        self.index.get(key)
+        let is = |number| {
+            self.key_of(number).is_some_and(|(known, way)| match way {
+                Way::Forth => known == key,
+                Way::Back => known.is_reverse_of(key),
+            })
+        };
+        let number = self.index.find(self.hash_key.hash(&key.words()), is)?;
+        Some((number / 2, way_of(number)))
+    }
+
+    /// What stands under a number of the index: the key of the flow, and which of its ways.
+    fn key_of(&self, number: u32) -> Option<(&Key, Way)> {
+        Some((&self.get(number / 2)?.key, way_of(number)))
     }
 
     pub(crate) fn get(&self, slot: u32) -> Option<&Flow> {
@@ -229,10 +249,11 @@ impl Flows {
         if let Some(place) = usize::try_from(slot).ok().and_then(|slot| self.slots.get_mut(slot)) {
             *place = Some(flow);
         }
-        self.index.insert(key, (slot, Way::Forth));
+        self.index.insert(self.hash_key.hash(&key.words()), slot << 1);
         // A connection of an address with itself under the same port has one key; it is refused before.
-        if key.reversed() != key {
-            self.index.insert(key.reversed(), (slot, Way::Back));
+        let reversed = key.reversed();
+        if reversed != key {
+            self.index.insert(self.hash_key.hash(&reversed.words()), slot << 1 | 1);
         }
         self.timers.set(slot, looked_at);
         slot
@@ -267,8 +288,8 @@ impl Flows {
     /// Forgets a connection.
     pub(crate) fn close(&mut self, slot: u32) -> Option<Flow> {
         let flow = self.slots.get_mut(usize::try_from(slot).ok()?)?.take()?;
-        self.index.remove(&flow.key);
-        self.index.remove(&flow.key.reversed());
+        self.index.remove(self.hash_key.hash(&flow.key.words()), slot << 1);
+        self.index.remove(self.hash_key.hash(&flow.key.reversed().words()), slot << 1 | 1);
         self.timers.cancel(&slot);
         self.free.push(slot);
         Some(flow)
@@ -290,6 +311,10 @@ impl Flows {
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.timers.next().map(|(at, _)| at)
     }
+}
+
+const fn way_of(number: u32) -> Way {
+    if number.is_multiple_of(2) { Way::Forth } else { Way::Back }
 }
 
 /// Flows are looked at on whole seconds, so that many that end together cost one wake-up.

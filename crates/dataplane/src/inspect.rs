@@ -1,10 +1,11 @@
 //! What the rules, the flows and the selectors want to know of a packet, read once.
 
-use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
 use wire::icmp::Class;
 use wire::{icmp, ip, tcp, udp};
+
+use crate::index::WORDS;
 
 /// A packet that has been looked into: not a fragment, all headers checked.
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +101,16 @@ impl Key {
         }
     }
 
+    /// True when the other one is the same connection in the other direction.
+    #[inline]
+    pub(crate) fn is_reverse_of(&self, other: &Self) -> bool {
+        self.ports == (other.ports.1, other.ports.0)
+            && self.source == other.destination
+            && self.destination == other.source
+            && self.protocol == other.protocol
+            && self.message == other.message
+    }
+
     /// The connection of the packet that an ICMP error quotes. The quotation may end behind the first 8 bytes of the
     /// transport header (RFC 792), and its checksum and length may have been changed on the way.
     pub(crate) fn of_quotation(quoted: &[u8]) -> Option<Self> {
@@ -139,32 +150,30 @@ impl Key {
     }
 }
 
-impl Hash for Key {
-    /// All in one write, which is half of the cost of a lookup.
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let mut bytes = [0u8; 40];
-        let addresses = match (self.source, self.destination) {
+impl Key {
+    /// All of it in words, to be hashed: no two keys give the same ones.
+    #[inline]
+    pub(crate) fn words(&self) -> [u64; WORDS] {
+        let (source_port, destination_port) = self.ports;
+        let (known, kind, code) = self.message.map_or((0, 0, 0), |(kind, code)| (1, kind, code));
+        let ports = u64::from(source_port) << 48 | u64::from(destination_port) << 32;
+        let rest = ports | u64::from_be_bytes([0, 0, 0, 0, self.protocol, known, kind, code]);
+        match (self.source, self.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                u128::from(source.to_bits()) << 32 | u128::from(destination.to_bits())
+                [u64::from(source.to_bits()) << 32 | u64::from(destination.to_bits()), 0, 0, 0, rest, 4]
             }
             (source, destination) => {
-                let bits = |address| match address {
-                    IpAddr::V4(address) => u128::from(address.to_bits()),
-                    IpAddr::V6(address) => address.to_bits(),
+                let halves = |address| match address {
+                    IpAddr::V4(address) => (0, u64::from(address.to_bits())),
+                    IpAddr::V6(address) => {
+                        let [a, b, c, d, e, f, g, h] = address.segments().map(u64::from);
+                        (a << 48 | b << 32 | c << 16 | d, e << 48 | f << 32 | g << 16 | h)
+                    }
                 };
-                wire::octets::put(&mut bytes, 24, bits(destination).to_be_bytes());
-                bits(source)
+                let ((a, b), (c, d)) = (halves(source), halves(destination));
+                [a, b, c, d, rest, 6]
             }
-        };
-        wire::octets::put(&mut bytes, 0, addresses.to_be_bytes());
-        wire::octets::put_u16(&mut bytes, 16, self.ports.0);
-        wire::octets::put_u16(&mut bytes, 18, self.ports.1);
-        wire::octets::put(&mut bytes, 20, [self.protocol]);
-        if let Some((kind, code)) = self.message {
-            wire::octets::put(&mut bytes, 21, [1, kind, code]);
         }
-        let len = if self.source.is_ipv4() { 24 } else { 40 };
-        state.write(bytes.get(..len).unwrap_or_default());
     }
 }
 

@@ -25,6 +25,7 @@ mod rules;
 pub use rules::{Classifier, Conditional, Conditions, Question};
 
 mod flows;
+pub mod index;
 mod tcp_state;
 pub use flows::{ConnectionStatus, Endpoint};
 
@@ -36,7 +37,6 @@ mod waiting;
 mod drop_log;
 pub mod events;
 mod icmp_errors;
-mod index;
 mod log_limit;
 
 #[doc(hidden)]

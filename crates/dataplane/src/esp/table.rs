@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::sa::{Sa, SaError, Sending};
-use crate::index::Index;
+use crate::index::{HashKey, Index};
 use crate::{InterfaceId, SaId};
 
 /// Where an SA is, and in which state of the tunnel it was chosen.
@@ -13,7 +13,8 @@ pub(crate) struct SaTable {
     slots: Vec<Option<Sa>>,
     free: Vec<u32>,
     by_id: BTreeMap<SaId, u32>,
-    by_spi: Index<u32, u32>,
+    hash_key: HashKey,
+    by_spi: Index,
     by_tunnel: BTreeMap<InterfaceId, Vec<u32>>,
     selections: u64,
 }
@@ -24,7 +25,8 @@ impl SaTable {
             slots: Vec::new(),
             free: Vec::new(),
             by_id: BTreeMap::new(),
-            by_spi: Index::new(hash_key),
+            hash_key: HashKey::new(hash_key),
+            by_spi: Index::new(),
             by_tunnel: BTreeMap::new(),
             selections: 0,
         }
@@ -34,7 +36,7 @@ impl SaTable {
         if self.by_id.contains_key(&sa.id) {
             return Err(SaError::DuplicateId(sa.id));
         }
-        if self.by_spi.get(&sa.spi_in).is_some() {
+        if self.by_spi(sa.spi_in).is_some() {
             return Err(SaError::DuplicateSpi(sa.spi_in));
         }
         let slot = match self.free.pop() {
@@ -46,7 +48,7 @@ impl SaTable {
         };
         let tunnel = sa.tunnel;
         self.by_id.insert(sa.id, slot);
-        self.by_spi.insert(sa.spi_in, slot);
+        self.by_spi.insert(self.hash(sa.spi_in), slot);
         self.by_tunnel.entry(tunnel).or_default().push(slot);
         if let Some(place) = usize::try_from(slot).ok().and_then(|slot| self.slots.get_mut(slot)) {
             *place = Some(sa);
@@ -58,7 +60,7 @@ impl SaTable {
     pub(crate) fn remove(&mut self, id: SaId) -> Option<Sa> {
         let slot = self.by_id.remove(&id)?;
         let sa = self.slots.get_mut(usize::try_from(slot).ok()?)?.take()?;
-        self.by_spi.remove(&sa.spi_in);
+        self.by_spi.remove(self.hash(sa.spi_in), slot);
         self.free.push(slot);
         if let Some(slots) = self.by_tunnel.get_mut(&sa.tunnel) {
             slots.retain(|other| *other != slot);
@@ -88,7 +90,11 @@ impl SaTable {
     }
 
     pub(crate) fn by_spi(&self, spi: u32) -> Option<u32> {
-        self.by_spi.get(&spi)
+        self.by_spi.find(self.hash(spi), |slot| self.get(slot).is_some_and(|sa| sa.spi_in == spi))
+    }
+
+    fn hash(&self, spi: u32) -> u64 {
+        self.hash_key.hash(&[u64::from(spi), 0, 0, 0, 0, 0])
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Sa> {
