@@ -78,15 +78,14 @@ impl Sets {
     /// A walk over values, on which entries come and go. It begins with none.
     pub(crate) fn sweep(&mut self) -> Sweep<'_> {
         let width = self.width;
-        let sweep = Sweep {
+        Sweep {
             sets: self,
             now: vec![EMPTY; width],
             blocks: vec![0; width],
             stale: Vec::new(),
             lists: 0,
             known: BTreeMap::new(),
-        };
-        sweep
+        }
     }
 
     /// The first entry that is in all of `sets`.
