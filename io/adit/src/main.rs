@@ -10,12 +10,8 @@ mod client;
 mod clock;
 mod console;
 mod control;
-mod datagram;
 mod demo;
-mod epoll;
-mod esp;
 mod events;
-mod exit;
 mod forwarding;
 mod log;
 mod netlink;
@@ -27,10 +23,10 @@ mod run;
 mod screen;
 mod signals;
 mod store;
-mod tun;
-mod udp;
 
 use std::process::ExitCode;
+
+use adit::{datagram, epoll, esp, exit, tun, udp};
 
 fn main() -> ExitCode {
     let outcome = match arguments::parse() {

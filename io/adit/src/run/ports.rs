@@ -5,16 +5,16 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use base::{Buffer, Instant};
+use base::{Buffer, Instant, Offload};
 use engine::Input;
 use manage::Device;
 
-use crate::datagram::{BATCH, Batch, Outgoing};
+use crate::datagram::{BATCH, Outgoing, ReceiveBatch, SendBatch, Trains};
 use crate::epoll::{Epoll, Token};
 use crate::esp::EspPort;
 use crate::events::{SendFailed, TunWriteFailed};
 use crate::log::Damper;
-use crate::tun::Tun;
+use crate::tun;
 use crate::udp::UdpPort;
 
 /// Packets taken from the TUN device before the others get their turn.
@@ -22,13 +22,15 @@ const TUN_BATCH: usize = 64;
 
 /// Every port of the gateway.
 pub struct Ports {
-    tun: Tun,
+    tun: tun::Queue,
+    tun_name: String,
     tun_index: u32,
     /// Largest packet that the kernel hands over, bytes.
     tun_mtu: usize,
     udp: Vec<Queue<UdpPort>>,
     esp: Vec<Queue<EspPort>>,
-    batch: Box<Batch>,
+    receive: ReceiveBatch,
+    send: SendBatch,
     received: VecDeque<Input>,
     first_token: u64,
     send_failures: Damper,
@@ -50,12 +52,14 @@ impl<T> Queue<T> {
 impl Ports {
     /// Takes over what has been opened and waits for it with tokens from `first_token` on.
     pub fn new(
-        (tun, tun_index, tun_mtu): (Tun, u32, u32),
+        (tun, tun_index, tun_mtu): (tun::Tun, u32, u32),
         udp: Vec<UdpPort>,
         esp: Vec<EspPort>,
         epoll: &Epoll,
         first_token: u64,
     ) -> io::Result<Self> {
+        let tun_name = tun.name().to_owned();
+        let Some(tun) = tun.into_queues().pop() else { return Err(io::Error::other("the TUN device has no queue")) };
         epoll.add(&tun, Token(first_token))?;
         let mut token = first_token;
         for port in &udp {
@@ -68,11 +72,13 @@ impl Ports {
         }
         Ok(Self {
             tun,
+            tun_name,
             tun_index,
             tun_mtu: usize::try_from(tun_mtu).unwrap_or(usize::from(u16::MAX)),
             udp: udp.into_iter().map(Queue::new).collect(),
             esp: esp.into_iter().map(Queue::new).collect(),
-            batch: Batch::new(),
+            receive: ReceiveBatch::new(),
+            send: SendBatch::new(),
             received: VecDeque::with_capacity(TUN_BATCH),
             first_token,
             send_failures: Damper::default(),
@@ -110,15 +116,16 @@ impl Ports {
         for _ in 0..TUN_BATCH {
             let mut buffer = device.buffer();
             match self.tun.read(&mut buffer, self.tun_mtu) {
-                Ok(true) => self.received.push_back(Input::Plain(buffer)),
-                Ok(false) => {
+                // Nothing is left to us: the kernel was not allowed to.
+                Ok(Some(_)) => self.received.push_back(Input::Plain(buffer)),
+                Ok(None) => {
                     device.recycle(buffer);
                     break;
                 }
                 // Switched off, it gives nothing and may be switched on again.
                 Err(error) if error.raw_os_error() == Some(libc::EIO) => break,
                 Err(error) => {
-                    return Err(io::Error::other(format!("the TUN device {} is gone: {error}", self.tun.name())));
+                    return Err(io::Error::other(format!("the TUN device {} is gone: {error}", self.tun_name)));
                 }
             }
         }
@@ -127,23 +134,25 @@ impl Ports {
 
     fn receive_datagrams(&mut self, index: usize, device: &mut Device) {
         let Some(port) = self.udp.get(index).map(|queue| &queue.socket) else { return };
-        for index in 0..self.batch.receive(port).unwrap_or(0) {
-            let Some(datagram) = self.batch.received(index) else { continue };
-            let mut payload = device.buffer();
-            payload.extend(datagram.bytes);
-            self.received.push_back(Input::Datagram {
-                local: SocketAddr::new(datagram.local, port.port()),
-                remote: datagram.remote,
-                ds: datagram.ds,
-                payload,
-            });
+        for index in 0..self.receive.receive(port).unwrap_or(0) {
+            let Some(received) = self.receive.received(index) else { continue };
+            for datagram in received.datagrams() {
+                let mut payload = device.buffer();
+                payload.extend(datagram);
+                self.received.push_back(Input::Datagram {
+                    local: SocketAddr::new(received.local, port.port()),
+                    remote: received.remote,
+                    ds: received.ds,
+                    payload,
+                });
+            }
         }
     }
 
     fn receive_esp(&mut self, index: usize, device: &mut Device) {
         let Some(port) = self.esp.get(index).map(|queue| &queue.socket) else { return };
-        for index in 0..self.batch.receive(port).unwrap_or(0) {
-            let Some(packet) = self.batch.received(index).and_then(|packet| port.strip(packet)) else { continue };
+        for index in 0..self.receive.receive(port).unwrap_or(0) {
+            let Some(packet) = self.receive.received(index).and_then(|packet| port.strip(packet)) else { continue };
             let mut payload = device.buffer();
             payload.extend(packet.bytes);
             self.received.push_back(Input::Esp {
@@ -157,7 +166,7 @@ impl Ports {
 
     /// Hands a packet to the kernel at once.
     pub fn write_plain(&mut self, now: Instant, packet: &Buffer) -> Option<TunWriteFailed> {
-        let error = self.tun.write(packet.bytes()).err()?;
+        let error = self.tun.write(&Offload::NONE, packet.bytes()).err()?;
         let packets = self.tun_failures.count(now)?;
         Some(TunWriteFailed { reason: error.to_string(), packets })
     }
@@ -167,31 +176,32 @@ impl Ports {
     pub fn queue_datagram(&mut self, local: SocketAddr, remote: SocketAddr, ds: u8, payload: Buffer) {
         let like = SocketAddr::new(remote.ip(), local.port());
         if let Some(queue) = self.udp.iter_mut().find(|queue| queue.socket.fits(like)) {
-            queue.waiting.push(Outgoing { local: local.ip(), remote, ds, payload });
+            queue.waiting.push(Outgoing { local: local.ip(), remote, ds, segment_size: None, payload });
         }
     }
 
     /// Queues an ESP packet.
     pub fn queue_esp(&mut self, local: IpAddr, remote: IpAddr, ds: u8, payload: Buffer) {
         if let Some(queue) = self.esp.iter_mut().find(|queue| queue.socket.is_ipv6() == remote.is_ipv6()) {
-            queue.waiting.push(Outgoing { local, remote: SocketAddr::new(remote, 0), ds, payload });
+            let remote = SocketAddr::new(remote, 0);
+            queue.waiting.push(Outgoing { local, remote, ds, segment_size: None, payload });
         }
     }
 
     /// Sends what is queued. Buffers go to `recycle`, failures that are due to be reported to `report`.
     pub fn flush(&mut self, now: Instant, mut recycle: impl FnMut(Buffer), mut report: impl FnMut(SendFailed)) {
-        let (batch, damper) = (&mut self.batch, &mut self.send_failures);
-        let mut failed = |remote: SocketAddr, error: io::Error| {
+        let (batch, damper) = (&mut self.send, &mut self.send_failures);
+        let mut failed = |remote: SocketAddr, error: &io::Error| {
             if let Some(packets) = damper.count(now) {
                 report(SendFailed { destip: remote.ip().to_string(), reason: error.to_string(), packets });
             }
         };
         for queue in &mut self.udp {
-            batch.send(&queue.socket, &queue.waiting, &mut failed);
+            queue.socket.send(batch, &queue.waiting, &mut failed);
             queue.waiting.drain(..).for_each(|outgoing| recycle(outgoing.payload));
         }
         for queue in &mut self.esp {
-            batch.send(&queue.socket, &queue.waiting, &mut failed);
+            batch.send(&queue.socket, &mut Trains::Never, &queue.waiting, &mut failed);
             queue.waiting.drain(..).for_each(|outgoing| recycle(outgoing.payload));
         }
     }

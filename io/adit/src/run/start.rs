@@ -153,7 +153,7 @@ fn open_the_rest(
     for trouble in troubles {
         report_route(log, utc, trouble);
     }
-    let tun = Tun::create()?;
+    let tun = Tun::create(1)?;
     let mtu = tun_mtu(interfaces);
     for outcome in Forwarding::prepare_tun(tun.name()) {
         if let Outcome::Refused { sysctl, value, reason } = outcome {

@@ -2,11 +2,15 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// How long anything may take that a test waits for.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -118,6 +122,21 @@ impl Host {
     pub fn ip(&self, arguments: &str) -> String {
         let all: Vec<&str> = ["-n", &self.name].into_iter().chain(arguments.split(' ')).collect();
         run("ip", &all)
+    }
+
+    /// Does something of this process in the namespace: what it opens there stays there.
+    pub fn enter<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        self.enter_in_background(work).join().unwrap()
+    }
+
+    /// The same without waiting for it.
+    pub fn enter_in_background<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        let namespace = File::open(format!("/run/netns/{}", self.name)).unwrap();
+        // A namespace is the thread's alone, and ends with it.
+        std::thread::spawn(move || {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            work()
+        })
     }
 
     /// A program in the namespace.

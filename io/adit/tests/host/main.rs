@@ -5,6 +5,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stdout,
     clippy::allow_attributes,
@@ -14,6 +15,7 @@
 mod bench;
 mod command_line;
 mod daemon;
+mod ports;
 mod routing;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -55,6 +57,10 @@ const TESTS: &[Test] = tests![
     Root: daemon::a_log_that_nobody_reads_stops_neither_the_gateway_nor_its_end,
     Root: daemon::a_paste_whose_answers_are_large_is_answered_in_full,
     Root: daemon::a_peer_that_does_not_answer_delays_the_end_by_seconds_only,
+    Root: ports::tcp_passes_the_tun_device_in_segments_of_up_to_64_kib,
+    Root: ports::a_tun_device_without_offload_gives_finished_packets,
+    Root: ports::every_queue_of_a_tun_device_carries_packets,
+    Root: ports::a_train_of_datagrams_passes_the_tun_device_whole,
     Root: routing::a_killed_gateway_leaves_its_networks_unreachable_until_the_next_one_takes_over,
     Root: routing::a_next_gateway_without_the_tunnel_opens_what_a_killed_one_left_shut,
     Root: routing::a_tun_device_that_is_down_leaves_its_networks_unreachable,
