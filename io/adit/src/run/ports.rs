@@ -122,6 +122,8 @@ impl Ports {
                     device.recycle(buffer);
                     break;
                 }
+                // A packet that the kernel describes in a way that we do not know is lost.
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => device.recycle(buffer),
                 // Switched off, it gives nothing and may be switched on again.
                 Err(error) if error.raw_os_error() == Some(libc::EIO) => break,
                 Err(error) => {
