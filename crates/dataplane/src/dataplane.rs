@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use base::{Buffer, Duration, Instant, Pool, Record};
 
+use crate::esp::entry::{Entry, Sending};
 use crate::esp::receive::Strangers;
-use crate::esp::sa::{Sa, SaError};
+use crate::esp::sa::SaError;
 use crate::esp::table::SaTable;
 use crate::events::{self, ConnClose, protocol_name};
 use crate::flows::{ConnectionStatus, Flow, Flows, Looked};
@@ -93,23 +94,21 @@ impl Dataplane {
     /// Does what the control side says.
     ///
     /// # Errors
-    /// Only for [`Control::Install`]: when keys do not fit their algorithms, or the SPI or number is in use. Nothing is
-    /// changed then.
-    pub fn control(&mut self, now: Instant, control: Control<'_>, out: &mut Vec<Output>) -> Result<(), SaError> {
+    /// Only for [`Control::Install`]: when the SPI or number is in use. Nothing is changed then.
+    pub fn control(&mut self, now: Instant, control: Control, out: &mut Vec<Output>) -> Result<(), SaError> {
         self.begin(now, out);
         match control {
             Control::Replace(policy) => self.replace(now, policy, out),
-            Control::Install(parameters) => {
-                let mut sa = Sa::new(&parameters)?;
-                if let Some(path) = self.tunnel(sa.tunnel) {
-                    sa.obey(path);
+            Control::Install(sa) => {
+                let (tunnel, replaces) = (sa.tunnel, sa.replaces);
+                let mut entry = Entry::new(sa);
+                if let Some(path) = self.tunnel(tunnel) {
+                    entry.obey(path);
                 }
-                let tunnel = sa.tunnel;
                 // The pair to be replaced is gone or stopped already: nothing is left to wait for.
-                let nothing_before = sa.replaces.is_some_and(|old| {
-                    self.sas.by_id(old).is_none_or(|old| old.sending == crate::esp::sa::Sending::Never)
-                });
-                let slot = self.sas.insert(sa)?;
+                let nothing_before =
+                    replaces.is_some_and(|old| self.sas.by_id(old).is_none_or(|old| old.sending == Sending::Never));
+                let slot = self.sas.insert(entry)?;
                 if nothing_before {
                     self.sas.start_sending(slot);
                 }
@@ -184,7 +183,7 @@ impl Dataplane {
 
     /// What has passed through a pair of SAs; `None` when there is no such pair.
     pub fn usage(&self, sa: SaId) -> Option<SaUsage> {
-        self.sas.by_id(sa).map(|sa| sa.usage)
+        self.sas.by_id(sa).map(|entry| entry.sa.usage())
     }
 
     /// The route to an address: longest prefix, then lowest metric.
@@ -243,7 +242,7 @@ impl Dataplane {
         self.rules = Classifier::new(&policy.rules);
         self.policy = policy;
         for sa in self.sas.iter_mut() {
-            let index = self.interfaces.get(&sa.tunnel);
+            let index = self.interfaces.get(&sa.sa.tunnel);
             let interface = index.and_then(|index| self.policy.interfaces.get(*index));
             if let Some(InterfaceKind::Tunnel(path)) = interface.map(|interface| &interface.kind) {
                 sa.obey(path);

@@ -8,8 +8,8 @@ use base::{Buffer, Duration, Instant, IpRange, Selector, Severity};
 use crypto::{Encryption, Sealer};
 
 use crate::{
-    CORE, Control, Dataplane, Interface, InterfaceId, InterfaceKind, Outer, Output, Policy, Route, Rule, RuleAction,
-    SaId, SaParameters, Service, Settings, TunnelPath,
+    CORE, Control, Dataplane, Interface, InterfaceId, InterfaceKind, Mode, Outer, Output, Policy, Route, Rule,
+    RuleAction, Sa, SaId, SaParameters, Service, Settings, TunnelPath,
 };
 
 const LAN: InterfaceId = InterfaceId(1);
@@ -56,6 +56,7 @@ impl Gateway {
         let parameters = SaParameters {
             id: SaId(1),
             tunnel: TUNNEL,
+            mode: Mode::Tunnel,
             spi_in: SPI,
             spi_out: SPI,
             encryption: Encryption::AesGcm16(128),
@@ -74,8 +75,8 @@ impl Gateway {
             soft_bytes: Some(1 << 20),
             hard_bytes: None,
         };
-        let installed = dataplane.control(Instant::ZERO, Control::Install(parameters), &mut Vec::new());
-        assert_eq!(installed, Ok(()));
+        let install = |sa| dataplane.control(Instant::ZERO, Control::Install(sa), &mut Vec::new());
+        assert_eq!(Sa::new(&parameters).and_then(install), Ok(()));
         let sealer = Sealer::new(Encryption::AesGcm16(128), None, &KEY, &[]).ok();
         Self { dataplane, micros: 0, sequence: 0, sealer, out: Vec::new() }
     }

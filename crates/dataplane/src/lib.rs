@@ -30,7 +30,7 @@ mod tcp_state;
 pub use flows::{ConnectionStatus, Endpoint};
 
 mod esp;
-pub use esp::sa::SaError;
+pub use esp::sa::{Sa, SaError};
 mod mss;
 mod waiting;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base::{Buffer, Instant, Record, Selector};
 use crypto::{Encryption, Integrity};
 
-use crate::{InterfaceId, Policy};
+use crate::{InterfaceId, Policy, Sa};
 
 /// A pair of ESP SAs. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +23,16 @@ pub struct Outer {
     pub udp: bool,
 }
 
+/// What a pair of SAs protects (RFC 4301 section 3.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Whole packets between networks.
+    #[default]
+    Tunnel,
+    /// What packets between the two peers carry.
+    Transport,
+}
+
 /// All that is needed to open and seal.
 #[derive(Debug)]
 pub struct SaParameters<'a> {
@@ -30,6 +40,8 @@ pub struct SaParameters<'a> {
     pub id: SaId,
     /// Its tunnel.
     pub tunnel: InterfaceId,
+    /// What is protected.
+    pub mode: Mode,
     /// SPI of packets to us; unique among all that are installed.
     pub spi_in: u32,
     /// SPI of packets to the peer.
@@ -67,12 +79,12 @@ pub struct SaParameters<'a> {
 }
 
 /// What the packet path is told.
-#[derive(Debug)]
-pub enum Control<'a> {
+#[derive(Clone, Debug)]
+pub enum Control {
     /// A new policy. Flows that it still allows go on; the others end. So do packets that wait for a tunnel.
     Replace(Arc<Policy>),
     /// Start using a pair of SAs; packets waiting for the tunnel that fit its selectors go out.
-    Install(SaParameters<'a>),
+    Install(Arc<Sa>),
     /// Seal nothing more with a pair.
     StopSending(SaId),
     /// Forget a pair.

@@ -282,7 +282,7 @@ impl Gateway {
     }
 
     /// Only installing can fail; see [`Self::install`].
-    fn control(&mut self, now: Instant, control: Control<'_>) {
+    fn control(&mut self, now: Instant, control: Control) {
         let _ = self.data.control(now, control, &mut self.data_out);
     }
 
@@ -291,6 +291,7 @@ impl Gateway {
         let parameters = SaParameters {
             id: SaId(sa.id.0),
             tunnel: dataplane::InterfaceId(sa.tunnel.0),
+            mode: dataplane::Mode::Tunnel,
             spi_in: sa.spi_in,
             spi_out: sa.spi_out,
             encryption: sa.encryption,
@@ -309,7 +310,9 @@ impl Gateway {
             soft_bytes: sa.soft_bytes,
             hard_bytes: sa.hard_bytes,
         };
-        if let Err(error) = self.data.control(now, Control::Install(parameters), &mut self.data_out) {
+        let installed = dataplane::Sa::new(&parameters)
+            .and_then(|sa| self.data.control(now, Control::Install(sa), &mut self.data_out));
+        if let Err(error) = installed {
             let event = events::SaNotInstalled {
                 tunnel: tunnel.map_or_else(|| "-".to_owned(), |tunnel| tunnel.name.clone()),
                 spi_in: format!("0x{:08x}", sa.spi_in),

@@ -1,5 +1,6 @@
 //! ESP in tunnel mode (RFC 4303): SAs, sealing, opening, and the way of packets into and out of tunnels.
 
+pub(crate) mod entry;
 mod open;
 pub(crate) mod receive;
 pub(crate) mod replay;

@@ -20,7 +20,7 @@ pub(super) struct Opened {
 impl Sa {
     /// Checks the packet and leaves its text in the buffer. From `Ok` on the packet is authentic, and its number is used.
     /// Of errors, [`Reason::BadPadding`] too is one of an authentic packet.
-    pub(super) fn open(&mut self, packet: &mut Buffer) -> Result<Opened, Reason> {
+    pub(super) fn open(&self, packet: &mut Buffer) -> Result<Opened, Reason> {
         let header = esp::Header::parse(packet.bytes()).ok_or(Reason::EspMalformed)?;
         let sequence = if self.esn {
             self.window.guess(header.sequence).ok_or(Reason::Replayed)?
@@ -33,7 +33,10 @@ impl Sa {
         }
         let text_len = self.authenticate(sequence, packet)?;
         let newest = sequence > self.window.highest();
-        self.window.mark(sequence);
+        // Another thread may have opened a copy of it meanwhile.
+        if !self.window.mark(sequence) {
+            return Err(Reason::Replayed);
+        }
         packet.strip(esp::HEADER + self.opener.encryption().iv_len());
         packet.truncate(text_len);
         let (len, next_header) = match esp::read_trailer(packet.bytes()) {

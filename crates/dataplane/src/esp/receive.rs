@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use base::{Buffer, Duration, Event, Instant};
-use wire::{esp, ip};
+use wire::{esp, ip, ipv4, ipv6};
 
 use crate::events::{
     BadPadding, IcvFailure, IpValidationFailure, PacketCorrupt, SaLookupFailure, SequenceNumberFailure,
 };
 use crate::inspect::Seen;
 use crate::path::{Source, Work};
-use crate::{Dataplane, Exception, InterfaceId, Outer, Output, Reason};
+use crate::{Dataplane, Exception, InterfaceId, Mode, Outer, Output, Reason};
 
 /// Addresses whose unknown SPIs are remembered, so that each is told of once a second.
 const STRANGERS_MAX: usize = 256;
@@ -55,33 +55,36 @@ impl Dataplane {
             self.tell_unknown(now, spi, outer, out);
             return Err(Reason::UnknownSpi);
         };
-        let sa = self.sas.get_mut(slot).ok_or(Reason::UnknownSpi)?;
+        let entry = self.sas.get_mut(slot).ok_or(Reason::UnknownSpi)?;
+        let sa = &entry.sa;
         if sa.used_up() {
             return Err(Reason::SaUsedUp);
         }
         let opened = sa.open(packet)?;
-        sa.usage.packets_in += 1;
-        sa.usage.last_in = Some(now);
+        sa.count_in(now);
         // RFC 7296 section 2.23: only a packet that is authentic and newer than all before may say where the peer is.
         if opened.newest
             && outer.udp
-            && sa.outer.udp
-            && outer.remote != sa.outer.remote
-            && sa.moved_raised.is_none_or(|at| now.since(at) >= ONCE_PER)
+            && entry.outer.udp
+            && outer.remote != entry.outer.remote
+            && entry.moved_raised.is_none_or(|at| now.since(at) >= ONCE_PER)
         {
-            sa.moved_raised = Some(now);
+            entry.moved_raised = Some(now);
             out.push(Output::Exception(Exception::Moved { sa: sa.id, remote: outer.remote }));
         }
         let tunnel = sa.tunnel;
         let inner = match opened.next_header {
             ip::NONE => Err(Reason::Dummy),
+            protocol if sa.mode == Mode::Transport => {
+                sa.dress(protocol, &entry.outer, ds, packet).and_then(|version| sa.admit(version, ds, packet))
+            }
             ip::IPV4 | ip::IPV6 => sa.admit(opened.next_header, ds, packet),
             _ => Err(Reason::NextHeader),
         };
         if let Ok(header) = &inner {
-            sa.usage.bytes_in += u64::try_from(header.total).unwrap_or(0);
+            sa.count_bytes_in(u64::try_from(header.total).unwrap_or(0));
         }
-        let limit = sa.limit_reached();
+        let limit = entry.limit_reached();
         // The peer has this pair, so it may be used.
         self.sas.start_sending(slot);
         if let Some(limit) = limit {
@@ -124,7 +127,7 @@ impl Dataplane {
             Reason::InnerAddress => {
                 let Ok(inner) = ip::Header::parse(packet.bytes()) else { return };
                 let sa = header.and_then(|header| self.sas.by_spi(header.spi)).and_then(|slot| self.sas.get(slot));
-                let tunnel = sa.map_or(String::new(), |sa| self.name(sa.tunnel).to_string());
+                let tunnel = sa.map_or(String::new(), |entry| self.name(entry.sa.tunnel).to_string());
                 let (source_ip, dest_ip) = (inner.source.to_string(), inner.destination.to_string());
                 IpValidationFailure { tunnel, source_ip, dest_ip, spi, reason: why }.record()
             }
@@ -136,6 +139,27 @@ impl Dataplane {
 }
 
 impl super::sa::Sa {
+    /// Gives what came in transport mode an IP header again, between the two peers. Returns the next header that stands
+    /// for a whole packet of that family.
+    fn dress(&self, protocol: u8, outer: &Outer, ds: u8, packet: &mut Buffer) -> Result<u8, Reason> {
+        let (ttl, len) = (64, packet.len());
+        match (outer.remote.ip(), outer.local.ip()) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let header = ipv4::Repr { source, destination, protocol, ds, ttl, id: 0, flags: ipv4::DF };
+                let front = packet.prepend(ipv4::HEADER).first_chunk_mut().ok_or(Reason::InnerMalformed)?;
+                header.write(front, len);
+                Ok(ip::IPV4)
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                let header = ipv6::Repr { source, destination, protocol, ds, ttl };
+                let front = packet.prepend(ipv6::HEADER).first_chunk_mut().ok_or(Reason::InnerMalformed)?;
+                header.write(front, len);
+                Ok(ip::IPV6)
+            }
+            _ => Err(Reason::InnerMalformed),
+        }
+    }
+
     /// Checks the inner packet against the SA and takes over the network's mark of congestion.
     fn admit(&self, next_header: u8, ds: u8, packet: &mut Buffer) -> Result<ip::Header, Reason> {
         let mut header = ip::Header::parse(packet.bytes()).map_err(|_| Reason::InnerMalformed)?;

@@ -1,36 +1,44 @@
 //! The anti-replay window (RFC 4303 section 3.4.3) and the guess of the upper half of a sequence number (appendix A2).
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 /// Windows are at least this wide (RFC 4303 section 3.4.3 asks for 32).
 pub const WINDOW_MIN: u32 = 32;
 /// Windows are at most this wide.
 pub const WINDOW_MAX: u32 = 4096;
 
-/// Which sequence numbers have been seen: a ring of bits that ends at the highest one.
+/// Numbers that share a word of the ring.
+const PER_WORD: u64 = 32;
+
+/// Which sequence numbers have been seen. Several threads may ask and mark at once, and of a number that two of them mark
+/// only one is told that it was new: no lock, one exchange of a word.
+///
+/// A word of the ring carries in its upper half which 32 numbers it stands for, in its lower half their bits. So a word
+/// that the window has moved away from needs no clearing: whoever comes first with newer numbers replaces it whole.
 #[derive(Debug)]
 pub(crate) struct Window {
     size: u64,
-    highest: u64,
-    /// A power of two of words, at least one more than the window needs: the words between the old and the new highest
-    /// number are cleared when the window moves, so no bit ever stands for two numbers.
-    ring: Box<[u64]>,
+    highest: AtomicU64,
+    /// A power of two of words, at least one more than the window needs: numbers of one window never share a place.
+    ring: Box<[AtomicU64]>,
 }
 
 impl Window {
     /// A window of `size` numbers, rounded into what is allowed.
     pub(crate) fn new(size: u32) -> Self {
-        let size = size.clamp(WINDOW_MIN, WINDOW_MAX);
-        let words = usize::try_from(size.div_ceil(64) + 1).unwrap_or(65).next_power_of_two();
-        Self { size: u64::from(size), highest: 0, ring: vec![0; words].into_boxed_slice() }
+        let size = u64::from(size.clamp(WINDOW_MIN, WINDOW_MAX));
+        let words = usize::try_from(size.div_ceil(PER_WORD) + 1).unwrap_or(129).next_power_of_two();
+        Self { size, highest: AtomicU64::new(0), ring: (0..words).map(|_| AtomicU64::new(0)).collect() }
     }
 
     /// The highest number marked.
     pub(crate) fn highest(&self) -> u64 {
-        self.highest
+        self.highest.load(Ordering::Acquire)
     }
 
     /// The whole number that the sender most likely means by its lower half; `None` when it would lie before the first.
     pub(crate) fn guess(&self, low: u32) -> Option<u64> {
-        let top = self.highest;
+        let top = self.highest();
         let (top_high, top_low) = (top >> 32, top & 0xffff_ffff);
         let low = u64::from(low);
         let high = if top_low >= self.size - 1 {
@@ -46,46 +54,43 @@ impl Window {
 
     /// True when the number is not too old and has not been marked. 0 is never sent (RFC 4303 section 3.3.3).
     pub(crate) fn is_new(&self, number: u64) -> bool {
-        if number > self.highest {
+        let highest = self.highest();
+        if number > highest {
             return true;
         }
-        number != 0 && self.highest - number < self.size && !self.bit(number)
+        let Some(word) = self.word(number) else { return false };
+        number != 0 && highest - number < self.size && with(word.load(Ordering::Acquire), number).is_some()
     }
 
-    /// Marks a number that the integrity check has proved.
-    pub(crate) fn mark(&mut self, number: u64) {
-        if number > self.highest {
-            let (from, to) = (self.highest / 64, number / 64);
-            let words = self.words();
-            for word in from + 1..=to.min(from + words) {
-                if let Some(place) = self.word_mut(word) {
-                    *place = 0;
-                }
-            }
-            if to > from + words
-                && let Some(place) = self.word_mut(to)
-            {
-                *place = 0;
-            }
-            self.highest = number;
+    /// Marks a number that the integrity check has proved; false when it has been marked before, or is too old by now.
+    pub(crate) fn mark(&self, number: u64) -> bool {
+        let Some(word) = self.word(number) else { return false };
+        let highest = self.highest();
+        if number == 0 || number < highest && highest - number >= self.size {
+            return false;
         }
-        if let Some(word) = self.word_mut(number / 64) {
-            *word |= 1 << (number % 64);
+        let mark = |old| with(old, number);
+        let new = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, mark).is_ok();
+        if new && number > highest {
+            self.highest.fetch_max(number, Ordering::AcqRel);
         }
+        new
     }
 
-    fn words(&self) -> u64 {
-        u64::try_from(self.ring.len()).unwrap_or(u64::MAX)
+    fn word(&self, number: u64) -> Option<&AtomicU64> {
+        let words = u64::try_from(self.ring.len()).ok()?;
+        self.ring.get(usize::try_from((number / PER_WORD) & (words - 1)).ok()?)
     }
+}
 
-    fn bit(&self, number: u64) -> bool {
-        let index = usize::try_from(number / 64 % self.words()).unwrap_or(0);
-        self.ring.get(index).is_some_and(|word| word >> (number % 64) & 1 == 1)
-    }
-
-    fn word_mut(&mut self, word: u64) -> Option<&mut u64> {
-        let index = usize::try_from(word % self.words()).ok()?;
-        self.ring.get_mut(index)
+/// The word once `number` is marked in it; `None` when it is already, or when the word stands for later numbers.
+fn with(word: u64, number: u64) -> Option<u64> {
+    let (block, bit) = ((number / PER_WORD) & 0xffff_ffff, 1 << (number % PER_WORD));
+    match word >> 32 {
+        mine if mine == block => (word & bit == 0).then_some(word | bit),
+        // Of the two, the one that is less than half of all ahead is the later.
+        other if block.wrapping_sub(other) & 0xffff_ffff < 1 << 31 => Some(block << 32 | bit),
+        _ => None,
     }
 }
 
@@ -134,14 +139,12 @@ mod tests {
     fn the_window_agrees_with_a_set_over_a_hundred_thousand_numbers() {
         for (seed, size) in [(1, 32), (2, 64), (3, 100), (4, 1024), (5, 4096)] {
             let mut random = Random::numbered(seed);
-            let mut window = Window::new(size);
+            let window = Window::new(size);
             let mut model = Model { size: u64::from(size), seen: BTreeSet::new() };
             for number in numbers(&mut random, 0, 20_000, u64::from(size) * 2) {
                 let new = window.is_new(number);
                 assert_eq!(new, model.take(number), "number {number}, highest {}", window.highest());
-                if new {
-                    window.mark(number);
-                }
+                assert_eq!(window.mark(number), new);
             }
         }
     }
@@ -150,7 +153,7 @@ mod tests {
     fn extended_numbers_are_guessed_across_the_boundary() {
         for (seed, size) in [(1, 32), (2, 64), (3, 4096)] {
             let mut random = Random::numbered(seed);
-            let mut window = Window::new(size);
+            let window = Window::new(size);
             let mut model = Model { size: u64::from(size), seen: BTreeSet::new() };
             // Begin shortly before the lower half wraps, in a high half of 4.
             let start = (5 << 32) - 10_000;
@@ -183,17 +186,28 @@ mod tests {
         assert!(!window.is_new(0));
     }
 
+    #[test]
+    fn of_many_threads_with_the_same_numbers_each_number_is_new_to_one() {
+        let window = Window::new(4096);
+        let new: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..4).map(|_| scope.spawn(|| (1..=4000).filter(|number| window.mark(*number)).count())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(new, 4000);
+    }
+
     proptest! {
         #[test]
         fn no_number_is_new_twice(size in 1u32..5000, numbers in proptest::collection::vec(1u64..10_000, 1..300)) {
-            let mut window = Window::new(size);
+            let window = Window::new(size);
             let mut seen = BTreeSet::new();
             for number in numbers {
                 if window.is_new(number) {
-                    window.mark(number);
+                    prop_assert!(window.mark(number));
                     prop_assert!(seen.insert(number));
                 }
-                prop_assert!(!window.is_new(number));
+                prop_assert!(!window.is_new(number) && !window.mark(number));
             }
         }
     }

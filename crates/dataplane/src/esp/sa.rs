@@ -1,35 +1,23 @@
 //! One pair of ESP SAs: keys, sequence numbers, limits, and what has passed.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use base::{Instant, Random, Selector};
+use base::{Instant, Secret, Selector};
 use crypto::{Encryption, Integrity, KeyError, Opener, Prf, Sealer};
-use wire::{esp, ipv4, ipv6};
+use wire::esp;
 
 use super::replay::Window;
-use crate::{InterfaceId, Outer, SaId, SaParameters, SaUsage, TunnelPath};
+use crate::{InterfaceId, Mode, Outer, SaId, SaParameters, SaUsage};
 
-/// Outer packets are made to fit this, the MTU of Ethernet.
-pub const OUTER_MTU: usize = 1500;
-/// The least plaintext MTU that a tunnel has, whatever is configured: what IPv4 demands of every link (RFC 791).
-const PLAINTEXT_MTU_MIN: usize = 68;
 /// When this many sequence numbers are left, the SA asks to be rekeyed: 26 seconds at ten million packets a second.
 const SEQUENCE_RESERVE: u64 = 1 << 28;
 
-/// Whether packets are sealed with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sending {
-    /// Yes.
-    Now,
-    /// Once the peer has used it, or no other is left.
-    Later,
-    /// Not any more.
-    Never,
-}
-
-/// A pair of SAs.
+/// A pair of SAs: what all shards share of it. Keys and selectors never change; numbers and counters are atomic, so that
+/// nobody waits for anybody.
 #[derive(Debug)]
-pub(crate) struct Sa {
+pub struct Sa {
     pub(crate) id: SaId,
     pub(crate) tunnel: InterfaceId,
     pub(crate) spi_in: u32,
@@ -37,27 +25,35 @@ pub(crate) struct Sa {
     pub(super) sealer: Sealer,
     pub(super) opener: Opener,
     pub(super) esn: bool,
-    /// Chance for the vectors of CBC ciphers: a generator under a key derived from the SA's own.
-    pub(super) vectors: Option<Random>,
-    /// The last sequence number used.
-    pub(super) sent: u64,
-    pub(super) window: Window,
+    pub(super) mode: Mode,
+    pub(super) vectors: Option<Secret>,
     pub(crate) local: Vec<Selector>,
     pub(crate) remote: Vec<Selector>,
-    pub(crate) outer: Outer,
-    pub(crate) sending: Sending,
     pub(crate) replaces: Option<SaId>,
-    /// Changes whenever another SA may have become the better choice for somebody who has chosen this one.
-    pub(crate) selection: u64,
+    /// Where it leads when it is installed.
+    pub(crate) outer: Outer,
+    /// Sealed with at once when it is installed.
+    pub(crate) outbound_now: bool,
     soft_bytes: Option<u64>,
     hard_bytes: Option<u64>,
-    soft_raised: bool,
-    hard_raised: bool,
-    pub(crate) usage: SaUsage,
-    pub(crate) moved_raised: Option<Instant>,
-    /// Of its tunnel: DiffServ byte of outer packets.
-    pub(crate) outer_ds: Option<u8>,
-    plaintext_mtu: usize,
+    /// The last sequence number used.
+    sent: AtomicU64,
+    pub(super) window: Window,
+    soft_raised: AtomicBool,
+    hard_raised: AtomicBool,
+    passed: Passed,
+}
+
+/// What has passed. Each direction is counted by one shard at a time, so a load and a store are enough.
+#[derive(Debug, Default)]
+struct Passed {
+    packets_in: AtomicU64,
+    bytes_in: AtomicU64,
+    packets_out: AtomicU64,
+    bytes_out: AtomicU64,
+    /// Microseconds, 0 for never.
+    last_in: AtomicU64,
+    last_out: AtomicU64,
 }
 
 /// A limit that was reached just now.
@@ -96,7 +92,11 @@ impl fmt::Display for SaError {
 impl std::error::Error for SaError {}
 
 impl Sa {
-    pub(crate) fn new(parameters: &SaParameters<'_>) -> Result<Self, SaError> {
+    /// A pair of SAs, ready to be installed.
+    ///
+    /// # Errors
+    /// When keys do not fit their algorithms, or an SPI is reserved.
+    pub fn new(parameters: &SaParameters<'_>) -> Result<Arc<Self>, SaError> {
         let SaParameters { encryption, integrity, .. } = *parameters;
         let sealer = Sealer::new(encryption, integrity, parameters.encryption_key_out, parameters.integrity_key_out)
             .map_err(SaError::Key)?;
@@ -107,7 +107,7 @@ impl Sa {
                 return Err(SaError::ReservedSpi(spi));
             }
         }
-        Ok(Self {
+        Ok(Arc::new(Self {
             id: parameters.id,
             tunnel: parameters.tunnel,
             spi_in: parameters.spi_in,
@@ -115,42 +115,70 @@ impl Sa {
             sealer,
             opener,
             esn: parameters.esn,
+            mode: parameters.mode,
             vectors: vectors(encryption, integrity, parameters.integrity_key_out),
-            sent: 0,
-            window: Window::new(parameters.replay_window),
             local: parameters.local.to_vec(),
             remote: parameters.remote.to_vec(),
-            outer: parameters.outer,
-            sending: if parameters.outbound_now { Sending::Now } else { Sending::Later },
             replaces: parameters.replaces,
-            selection: 0,
+            outer: parameters.outer,
+            outbound_now: parameters.outbound_now,
             soft_bytes: parameters.soft_bytes,
             hard_bytes: parameters.hard_bytes,
-            soft_raised: false,
-            hard_raised: false,
-            usage: SaUsage::default(),
-            moved_raised: None,
-            outer_ds: None,
-            plaintext_mtu: usize::from(u16::MAX),
-        })
+            sent: AtomicU64::new(0),
+            window: Window::new(parameters.replay_window),
+            soft_raised: AtomicBool::new(false),
+            hard_raised: AtomicBool::new(false),
+            passed: Passed::default(),
+        }))
     }
 
-    /// Takes over what the tunnel says.
-    pub(crate) fn obey(&mut self, path: &TunnelPath) {
-        self.outer_ds = path.outer_ds;
-        self.plaintext_mtu = usize::from(path.plaintext_mtu);
+    /// Its number.
+    pub fn id(&self) -> SaId {
+        self.id
     }
 
-    /// The longest inner packet that it takes in one piece.
-    pub(crate) fn room(&self, v4: bool) -> usize {
-        let ip = if self.outer.remote.is_ipv4() { ipv4::HEADER } else { ipv6::HEADER };
-        let udp = if self.outer.udp { wire::udp::HEADER } else { 0 };
-        let around = ip + udp + esp::HEADER + self.sealer.encryption().iv_len() + self.sealer.icv_len();
-        let unit = self.sealer.encryption().block_len().max(esp::ALIGNMENT);
-        let inside = (OUTER_MTU - around) / unit * unit - esp::TRAILER;
-        // No IPv6 link may have less than 1280 (RFC 8200 section 5): a smaller tunnel has its outer packets fragmented.
-        let least = if v4 { PLAINTEXT_MTU_MIN } else { ipv6::MTU_MIN };
-        self.plaintext_mtu.min(inside).max(least)
+    /// The SPI of packets to us.
+    pub fn spi_in(&self) -> u32 {
+        self.spi_in
+    }
+
+    /// What has passed so far.
+    pub fn usage(&self) -> SaUsage {
+        let read = |counter: &AtomicU64| counter.load(Relaxed);
+        let time = |at: &AtomicU64| Some(read(at)).filter(|at| *at > 0).map(Instant::from_micros);
+        SaUsage {
+            packets_in: read(&self.passed.packets_in),
+            bytes_in: read(&self.passed.bytes_in),
+            packets_out: read(&self.passed.packets_out),
+            bytes_out: read(&self.passed.bytes_out),
+            last_in: time(&self.passed.last_in),
+            last_out: time(&self.passed.last_out),
+        }
+    }
+
+    /// Takes `count` sequence numbers, of which no other caller gets one, and returns the first; `None` when so many are
+    /// not left (RFC 4303 section 3.3.3: numbers never repeat under one key).
+    pub(super) fn take_numbers(&self, count: u64) -> Option<u64> {
+        let take = |sent: u64| sent.checked_add(count).filter(|sent| *sent <= self.sequence_max());
+        self.sent.fetch_update(Relaxed, Relaxed, take).ok().map(|before| before + 1)
+    }
+
+    /// Packets with `bytes` inside were sealed.
+    pub(super) fn count_out(&self, now: Instant, packets: u64, bytes: u64) {
+        add(&self.passed.packets_out, packets);
+        add(&self.passed.bytes_out, bytes);
+        self.passed.last_out.store(now.as_micros().max(1), Relaxed);
+    }
+
+    /// An authentic packet has come.
+    pub(super) fn count_in(&self, now: Instant) {
+        add(&self.passed.packets_in, 1);
+        self.passed.last_in.store(now.as_micros().max(1), Relaxed);
+    }
+
+    /// Of it `bytes` are an inner packet that may go on.
+    pub(super) fn count_bytes_in(&self, bytes: u64) {
+        add(&self.passed.bytes_in, bytes);
     }
 
     /// Sequence numbers end here.
@@ -160,51 +188,51 @@ impl Sa {
 
     /// True when nothing more may pass in either direction.
     pub(crate) fn used_up(&self) -> bool {
-        self.hard_raised
+        self.hard_raised.load(Relaxed)
     }
 
-    /// The limit that the last packet reached, told once.
-    pub(crate) fn limit_reached(&mut self) -> Option<Limit> {
-        let bytes = self.usage.bytes_in.max(self.usage.bytes_out);
+    /// The limit that has been reached by now, told once.
+    pub(crate) fn limit_reached(&self) -> Option<Limit> {
+        let bytes = self.passed.bytes_in.load(Relaxed).max(self.passed.bytes_out.load(Relaxed));
         let beyond = |limit: Option<u64>| limit.is_some_and(|limit| bytes >= limit);
-        if !self.hard_raised && (beyond(self.hard_bytes) || self.sent == self.sequence_max()) {
-            self.hard_raised = true;
-            self.sending = Sending::Never;
-            return Some(Limit::Hard);
+        let left = self.sequence_max() - self.sent.load(Relaxed);
+        if beyond(self.hard_bytes) || left == 0 {
+            return (!self.hard_raised.swap(true, Relaxed)).then_some(Limit::Hard);
         }
-        let near_end = self.sequence_max() - self.sent < SEQUENCE_RESERVE;
-        if !self.soft_raised && !self.hard_raised && (beyond(self.soft_bytes) || near_end) {
-            self.soft_raised = true;
-            return Some(Limit::Soft);
+        if (beyond(self.soft_bytes) || left < SEQUENCE_RESERVE) && !self.soft_raised.load(Relaxed) {
+            return (!self.soft_raised.swap(true, Relaxed) && !self.used_up()).then_some(Limit::Soft);
         }
         None
     }
 }
 
+fn add(counter: &AtomicU64, more: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(more), Relaxed);
+}
+
 /// CBC vectors must not be foretold (RFC 3602 section 2). The seed is a function of the integrity key, which only the two
 /// peers know, under a label that is no ESP packet.
-fn vectors(encryption: Encryption, integrity: Option<Integrity>, key: &[u8]) -> Option<Random> {
+fn vectors(encryption: Encryption, integrity: Option<Integrity>, key: &[u8]) -> Option<Secret> {
     if encryption.is_aead() || encryption.iv_len() == 0 {
         return None;
     }
     let _ = integrity?;
-    let seed = Prf::HmacSha2_256.compute(key, &[b"vectors of outbound packets"]);
-    Some(Random::from_seed(*seed.expose().first_chunk::<32>()?))
+    Some(Prf::HmacSha2_256.compute(key, &[b"vectors of outbound packets"]))
 }
 
-/// What tests do with an SA from inside: sequence numbers far along, given vectors, texts that nobody would seal.
+/// What tests do with an SA from inside: sequence numbers far along, texts that nobody would seal.
 #[cfg(test)]
 impl Sa {
-    pub(crate) fn pretend_sent(&mut self, sent: u64) {
-        self.sent = sent;
+    pub(crate) fn pretend_sent(&self, sent: u64) {
+        self.sent.store(sent, Relaxed);
     }
 
-    pub(crate) fn pretend_received(&mut self, received: u64) {
-        self.window.mark(received);
+    pub(crate) fn pretend_received(&self, received: u64) {
+        assert!(self.window.mark(received));
     }
 
     /// Opens a packet; returns its next header.
-    pub(crate) fn open_whole(&mut self, packet: &mut base::Buffer) -> Result<u8, crate::Reason> {
+    pub(crate) fn open_whole(&self, packet: &mut base::Buffer) -> Result<u8, crate::Reason> {
         self.open(packet).map(|opened| opened.next_header)
     }
 
@@ -214,10 +242,10 @@ impl Sa {
     }
 
     /// Seals any text, which has its trailer, under the next number.
-    pub(crate) fn seal_text(&mut self, text: &[u8]) -> Vec<u8> {
-        self.sent += 1;
-        let header = esp::Header { spi: self.spi_out, sequence: u32::try_from(self.sent).unwrap() }.bytes();
-        let iv = self.sent.to_be_bytes();
+    pub(crate) fn seal_text(&self, text: &[u8]) -> Vec<u8> {
+        let sent = self.take_numbers(1).unwrap();
+        let header = esp::Header { spi: self.spi_out, sequence: u32::try_from(sent).unwrap() }.bytes();
+        let iv = sent.to_be_bytes();
         let (mut text, mut icv) = (text.to_vec(), vec![0; self.sealer.icv_len()]);
         self.sealer.seal(&iv, &header, &[], &mut text, &mut icv).unwrap();
         [&header[..], &iv, &text, &icv].concat()

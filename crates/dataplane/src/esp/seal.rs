@@ -4,6 +4,7 @@ use base::Buffer;
 use wire::{esp, ip};
 
 use super::sa::Sa;
+use crate::Mode;
 
 /// Why a packet was not sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,35 +15,10 @@ pub(super) enum NotSealed {
     Refused,
 }
 
-/// The longest vector of any cipher.
-const IV_MAX: usize = 16;
-
 impl Sa {
-    /// Makes an ESP packet of the inner packet. Its sequence number and vector are used up even when it fails.
-    pub(super) fn seal(&mut self, packet: &mut Buffer) -> Result<(), NotSealed> {
-        // RFC 4303 section 3.3.3: numbers never repeat under one key.
-        if self.sent >= self.sequence_max() {
-            return Err(NotSealed::SequenceEnd);
-        }
-        self.sent += 1;
-        let mut iv = [0; IV_MAX];
-        let iv = iv.get_mut(..self.sealer.encryption().iv_len()).ok_or(NotSealed::Refused)?;
-        match &mut self.vectors {
-            Some(random) => random.fill(iv),
-            // RFC 4106 section 3.1: the vector of GCM must be unique, and the sequence number is.
-            None if !iv.is_empty() => iv.copy_from_slice(self.sent.to_be_bytes().get(..iv.len()).unwrap_or_default()),
-            None => {}
-        }
-        self.seal_with(self.sent, iv, packet)
-    }
-
-    /// [`Self::seal`] with a given sequence number and vector.
+    /// Makes an ESP packet of the inner packet under a sequence number and vector that are used nowhere else.
     pub(super) fn seal_with(&self, sequence: u64, iv: &[u8], packet: &mut Buffer) -> Result<(), NotSealed> {
-        let next_header = match ip::version(packet.bytes()) {
-            Some(4) => ip::IPV4,
-            Some(6) => ip::IPV6,
-            _ => return Err(NotSealed::Refused),
-        };
+        let next_header = self.undress(packet).ok_or(NotSealed::Refused)?;
         let padding = esp::padding(packet.len(), self.sealer.encryption().block_len());
         let icv_len = self.sealer.icv_len();
         if packet.len() + padding + esp::TRAILER + icv_len + iv.len() + esp::HEADER > usize::from(u16::MAX) {
@@ -61,6 +37,24 @@ impl Sa {
         let (text, icv) = body.split_at_mut_checked(text_len).ok_or(NotSealed::Refused)?;
         let (aad, tail) = sequence.authenticated(self.esn, self.sealer.encryption().is_aead());
         self.sealer.seal(iv, aad, tail, text, icv).map_err(|_| NotSealed::Refused)
+    }
+}
+
+impl Sa {
+    /// Takes off what is not protected: nothing in tunnel mode, the IP header in transport mode, where the outer header
+    /// takes its place (RFC 4303 section 3.1.1). Returns the next header.
+    fn undress(&self, packet: &mut Buffer) -> Option<u8> {
+        match (self.mode, ip::version(packet.bytes())?) {
+            (Mode::Tunnel, 4) => Some(ip::IPV4),
+            (Mode::Tunnel, 6) => Some(ip::IPV6),
+            (Mode::Transport, _) => {
+                let header = ip::Header::parse(packet.bytes()).ok().filter(|header| header.fragment.is_none())?;
+                packet.truncate(header.total);
+                packet.strip(header.payload);
+                Some(header.protocol)
+            }
+            (Mode::Tunnel, _) => None,
+        }
     }
 }
 

@@ -157,8 +157,7 @@ impl Dataplane {
 
     fn seal(&mut self, now: Instant, slot: u32, mut packet: Buffer, seen: &Seen, out: &mut Vec<Output>) {
         let Some(sa) = self.sas.get_mut(slot) else { return };
-        let len = packet.len();
-        if sa.seal(&mut packet).is_err() {
+        if sa.seal(now, &mut packet).is_err() {
             // Should the numbers be used up, this SA is no choice any more.
             let limit = sa.limit_reached();
             self.counters.count(Reason::NotSealed);
@@ -168,9 +167,6 @@ impl Dataplane {
             }
             return;
         }
-        sa.usage.packets_out += 1;
-        sa.usage.bytes_out += u64::try_from(len).unwrap_or(0);
-        sa.usage.last_out = Some(now);
         // RFC 6040 section 4.1, normal mode: the outer packet says of ECN what the inner one says.
         let ds = sa.outer_ds.map_or(seen.ip.ds, |outer| outer & !3 | seen.ip.ds & 3);
         out.push(Output::Outer { outer: sa.outer, ds, packet });
@@ -181,16 +177,17 @@ impl Dataplane {
 
     /// Tells the control side that an SA is near or at its end.
     pub(super) fn tell_limit(&mut self, now: Instant, slot: u32, limit: Limit, out: &mut Vec<Output>) {
-        let Some(sa) = self.sas.get(slot) else { return };
+        let Some(entry) = self.sas.get(slot) else { return };
+        let (sa, outer) = (&entry.sa, entry.outer);
         let (id, tunnel) = (sa.id, sa.tunnel);
         match limit {
             Limit::Soft => out.push(Output::Exception(Exception::SoftLimit(id))),
             Limit::Hard => {
                 let event = SequenceNumberOverflow {
-                    source_ip: sa.outer.local.ip().to_string(),
-                    dest_ip: sa.outer.remote.ip().to_string(),
+                    source_ip: outer.local.ip().to_string(),
+                    dest_ip: outer.remote.ip().to_string(),
                     spi: format!("{:#010x}", sa.spi_out),
-                    seq: sa.usage.packets_out,
+                    seq: sa.usage().packets_out,
                     protocol: "ESP".to_owned(),
                     reason: Reason::SaUsedUp.sentence().to_owned(),
                 };

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::sa::{Sa, SaError, Sending};
+use super::entry::{Entry, Sending};
+use super::sa::SaError;
 use crate::index::{HashKey, Index};
 use crate::{InterfaceId, SaId};
 
 /// Where an SA is, and in which state of the tunnel it was chosen.
 #[derive(Debug)]
 pub(crate) struct SaTable {
-    slots: Vec<Option<Sa>>,
+    slots: Vec<Option<Entry>>,
     free: Vec<u32>,
     by_id: BTreeMap<SaId, u32>,
     hash_key: HashKey,
@@ -32,7 +33,8 @@ impl SaTable {
         }
     }
 
-    pub(crate) fn insert(&mut self, sa: Sa) -> Result<u32, SaError> {
+    pub(crate) fn insert(&mut self, entry: Entry) -> Result<u32, SaError> {
+        let sa = &entry.sa;
         if self.by_id.contains_key(&sa.id) {
             return Err(SaError::DuplicateId(sa.id));
         }
@@ -51,15 +53,16 @@ impl SaTable {
         self.by_spi.insert(self.hash(sa.spi_in), slot);
         self.by_tunnel.entry(tunnel).or_default().push(slot);
         if let Some(place) = usize::try_from(slot).ok().and_then(|slot| self.slots.get_mut(slot)) {
-            *place = Some(sa);
+            *place = Some(entry);
         }
         self.choose_again(tunnel);
         Ok(slot)
     }
 
-    pub(crate) fn remove(&mut self, id: SaId) -> Option<Sa> {
+    pub(crate) fn remove(&mut self, id: SaId) -> Option<Entry> {
         let slot = self.by_id.remove(&id)?;
-        let sa = self.slots.get_mut(usize::try_from(slot).ok()?)?.take()?;
+        let entry = self.slots.get_mut(usize::try_from(slot).ok()?)?.take()?;
+        let sa = &entry.sa;
         self.by_spi.remove(self.hash(sa.spi_in), slot);
         self.free.push(slot);
         if let Some(slots) = self.by_tunnel.get_mut(&sa.tunnel) {
@@ -69,40 +72,40 @@ impl SaTable {
             }
         }
         self.choose_again(sa.tunnel);
-        Some(sa)
+        Some(entry)
     }
 
-    pub(crate) fn get(&self, slot: u32) -> Option<&Sa> {
+    pub(crate) fn get(&self, slot: u32) -> Option<&Entry> {
         self.slots.get(usize::try_from(slot).ok()?)?.as_ref()
     }
 
-    pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut Sa> {
+    pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut Entry> {
         self.slots.get_mut(usize::try_from(slot).ok()?)?.as_mut()
     }
 
-    pub(crate) fn by_id(&self, id: SaId) -> Option<&Sa> {
+    pub(crate) fn by_id(&self, id: SaId) -> Option<&Entry> {
         self.get(*self.by_id.get(&id)?)
     }
 
-    pub(crate) fn by_id_mut(&mut self, id: SaId) -> Option<&mut Sa> {
+    pub(crate) fn by_id_mut(&mut self, id: SaId) -> Option<&mut Entry> {
         let slot = *self.by_id.get(&id)?;
         self.get_mut(slot)
     }
 
     pub(crate) fn by_spi(&self, spi: u32) -> Option<u32> {
-        self.by_spi.find(self.hash(spi), |slot| self.get(slot).is_some_and(|sa| sa.spi_in == spi))
+        self.by_spi.find(self.hash(spi), |slot| self.get(slot).is_some_and(|entry| entry.spi_in == spi))
     }
 
     fn hash(&self, spi: u32) -> u64 {
         self.hash_key.hash(&[u64::from(spi), 0, 0, 0, 0, 0])
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Sa> {
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
         self.slots.iter_mut().flatten()
     }
 
     /// The newest SA of a tunnel that seals now, if any.
-    pub(crate) fn newest(&self, tunnel: InterfaceId) -> Option<&Sa> {
+    pub(crate) fn newest(&self, tunnel: InterfaceId) -> Option<&Entry> {
         let slots = self.by_tunnel.get(&tunnel)?;
         slots.iter().rev().filter_map(|slot| self.get(*slot)).find(|sa| sa.sending == Sending::Now)
     }
@@ -124,7 +127,7 @@ impl SaTable {
             && sa.sending == Sending::Later
         {
             sa.sending = Sending::Now;
-            let tunnel = sa.tunnel;
+            let tunnel = sa.sa.tunnel;
             self.choose_again(tunnel);
         }
     }
@@ -133,7 +136,7 @@ impl SaTable {
     pub(crate) fn stop_sending(&mut self, id: SaId) {
         let Some(sa) = self.by_id_mut(id) else { return };
         sa.sending = Sending::Never;
-        let tunnel = sa.tunnel;
+        let tunnel = sa.sa.tunnel;
         self.successors_of(tunnel, id);
         self.choose_again(tunnel);
     }
@@ -141,7 +144,7 @@ impl SaTable {
     /// What was to replace `id` seals now.
     pub(crate) fn successors_of(&mut self, tunnel: InterfaceId, id: SaId) {
         for slot in self.by_tunnel.get(&tunnel).cloned().unwrap_or_default() {
-            if self.get(slot).is_some_and(|sa| sa.replaces == Some(id)) {
+            if self.get(slot).is_some_and(|sa| sa.sa.replaces == Some(id)) {
                 self.start_sending(slot);
             }
         }
@@ -159,8 +162,8 @@ impl SaTable {
         let mut later = None;
         for slot in self.by_tunnel.get(&tunnel)?.iter().rev() {
             let Some(sa) = self.get(*slot) else { continue };
-            let fits = sa.local.iter().any(|selector| selector.matches(source.0, protocol, source.1))
-                && sa.remote.iter().any(|selector| selector.matches(destination.0, protocol, destination.1));
+            let fits = sa.sa.local.iter().any(|selector| selector.matches(source.0, protocol, source.1))
+                && sa.sa.remote.iter().any(|selector| selector.matches(destination.0, protocol, destination.1));
             match sa.sending {
                 Sending::Now if fits => return Some(*slot),
                 Sending::Later if fits => later = later.or(Some(*slot)),

@@ -234,8 +234,7 @@ fn seal(lab: &mut Lab, packet: &[u8]) -> Vec<u8> {
 /// What the head office would send if it sealed whatever it is given.
 fn seal_text(lab: &mut Lab, text: &[u8]) -> Vec<u8> {
     let slot = lab.head.sas.by_spi(0x1001).unwrap();
-    let sa = lab.head.sas.get_mut(slot).unwrap();
-    sa.seal_text(text)
+    lab.head.sas.get(slot).unwrap().sa.seal_text(text)
 }
 
 fn text(inner: &[u8], next_header: u8) -> Vec<u8> {
@@ -329,7 +328,7 @@ fn an_sa_that_is_used_up() {
 fn a_packet_for_which_no_sequence_number_is_left() {
     let mut lab = Lab::up(GCM);
     let slot = lab.head.sas.by_spi(0x1001).unwrap();
-    lab.head.sas.get_mut(slot).unwrap().pretend_sent(u64::from(u32::MAX));
+    lab.head.sas.get_mut(slot).unwrap().sa.pretend_sent(u64::from(u32::MAX));
     let out = one(
         &mut lab,
         &ping(HEAD_HOST, BRANCH_HOST, 8),

@@ -107,7 +107,7 @@ fn the_sequence_number_ends_the_sa_and_never_repeats() {
         let end = if esn { u64::MAX } else { u64::from(u32::MAX) };
         let pretend = |lab: &mut Lab, sent| {
             let slot = lab.head.sas.by_spi(0x1001).unwrap();
-            lab.head.sas.get_mut(slot).unwrap().pretend_sent(sent);
+            lab.head.sas.get_mut(slot).unwrap().sa.pretend_sent(sent);
         };
         pretend(&mut lab, end - (1 << 28) - 1);
         assert_eq!(exceptions(&lab.head_plain(&packet)), []);
@@ -125,9 +125,9 @@ fn the_lower_half_of_an_extended_number_wraps_without_a_lost_packet() {
     for keying in [GCM, CBC] {
         let mut lab = Lab::up(Keying { esn: true, ..keying });
         let slot = lab.head.sas.by_spi(0x1001).unwrap();
-        lab.head.sas.get_mut(slot).unwrap().pretend_sent((1 << 32) - 20);
+        lab.head.sas.get_mut(slot).unwrap().sa.pretend_sent((1 << 32) - 20);
         let slot = lab.branch.sas.by_spi(0x2001).unwrap();
-        lab.branch.sas.get_mut(slot).unwrap().pretend_received((1 << 32) - 20);
+        lab.branch.sas.get_mut(slot).unwrap().sa.pretend_received((1 << 32) - 20);
         for _ in 0..40 {
             let packet = udp((HEAD_HOST, 1), (BRANCH_HOST, 2), b"x");
             let sent = lab.head_plain(&packet);
@@ -226,6 +226,7 @@ fn an_sa_that_cannot_be_is_refused_and_changes_nothing() {
     let good = || SaParameters {
         id: SaId(9),
         tunnel: TUNNEL,
+        mode: Mode::Tunnel,
         spi_in: 0x9000,
         spi_out: 0x9001,
         encryption: Encryption::AesGcm16(128),
@@ -244,7 +245,9 @@ fn an_sa_that_cannot_be_is_refused_and_changes_nothing() {
         soft_bytes: None,
         hard_bytes: None,
     };
-    let mut install = |parameters| lab.head.control(at(1), Control::Install(parameters), &mut Vec::new());
+    let mut install = |parameters: SaParameters<'_>| {
+        lab.head.control(at(1), Control::Install(Sa::new(&parameters)?), &mut Vec::new())
+    };
     assert!(matches!(install(SaParameters { encryption_key_in: &[1; 16], ..good() }), Err(SaError::Key(_))));
     assert_eq!(install(SaParameters { spi_in: 0x1001, ..good() }), Err(SaError::DuplicateSpi(0x1001)));
     assert_eq!(install(SaParameters { spi_in: 255, ..good() }), Err(SaError::ReservedSpi(255)));

@@ -182,6 +182,7 @@ impl Keying {
         let parameters = SaParameters {
             id: self.id(),
             tunnel: TUNNEL,
+            mode: Mode::Tunnel,
             spi_in: if head { to_head } else { to_branch },
             spi_out: if head { to_branch } else { to_head },
             encryption: self.encryption,
@@ -200,7 +201,7 @@ impl Keying {
             soft_bytes: self.soft_bytes,
             hard_bytes: self.hard_bytes,
         };
-        dataplane.control(now, Control::Install(parameters), &mut out).unwrap();
+        dataplane.control(now, Control::Install(Sa::new(&parameters).unwrap()), &mut out).unwrap();
         out
     }
 }

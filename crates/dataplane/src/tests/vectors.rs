@@ -44,6 +44,7 @@ fn every_vector_of_linux_opens_and_is_sealed_again_to_the_same_bytes() {
         let parameters = SaParameters {
             id: SaId(1),
             tunnel: TUNNEL,
+            mode: Mode::Tunnel,
             spi_in: spi,
             spi_out: spi,
             encryption,
@@ -62,7 +63,7 @@ fn every_vector_of_linux_opens_and_is_sealed_again_to_the_same_bytes() {
             soft_bytes: None,
             hard_bytes: None,
         };
-        let mut sa = crate::esp::sa::Sa::new(&parameters).unwrap();
+        let sa = Sa::new(&parameters).unwrap();
         let high = vector["esn_hi"].as_u64().unwrap_or(0);
         let sequence = high << 32 | vector["seq"].as_u64().unwrap();
         if high > 0 {

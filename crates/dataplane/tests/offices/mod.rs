@@ -6,8 +6,8 @@ use std::sync::Arc;
 use base::{Buffer, Instant, IpRange, Selector};
 use crypto::{Encryption, Integrity};
 use dataplane::{
-    CORE, Control, Dataplane, Interface, InterfaceId, InterfaceKind, Outer, Output, Policy, Route, Rule, RuleAction,
-    SaId, SaParameters, TunnelPath,
+    CORE, Control, Dataplane, Interface, InterfaceId, InterfaceKind, Mode, Outer, Output, Policy, Route, Rule,
+    RuleAction, Sa, SaId, SaParameters, TunnelPath,
 };
 
 const LAN: InterfaceId = InterfaceId(1);
@@ -100,6 +100,7 @@ fn office(own: &str, other: &str, (encryption, integrity): Algorithms, (inward, 
     let parameters = SaParameters {
         id: SaId(1),
         tunnel: TUNNEL,
+        mode: Mode::Tunnel,
         spi_in: 0x1000 + u32::from(inward),
         spi_out: 0x1000 + u32::from(outward),
         encryption,
@@ -118,6 +119,6 @@ fn office(own: &str, other: &str, (encryption, integrity): Algorithms, (inward, 
         soft_bytes: None,
         hard_bytes: None,
     };
-    dataplane.control(NOW, Control::Install(parameters), &mut Vec::new()).unwrap();
+    dataplane.control(NOW, Control::Install(Sa::new(&parameters).unwrap()), &mut Vec::new()).unwrap();
     dataplane
 }

@@ -1,0 +1,110 @@
+//! A pair of SAs as one shard uses it: where it leads now, and whether it is its turn.
+
+use std::sync::Arc;
+
+use base::{Buffer, Instant, Random};
+use wire::{esp, ipv4, ipv6};
+
+use super::sa::{Limit, Sa};
+use super::seal::NotSealed;
+use crate::{Outer, TunnelPath};
+
+/// Outer packets are made to fit this, the MTU of Ethernet, until the path is known to take less.
+pub const OUTER_MTU: usize = 1500;
+/// The least plaintext MTU that a tunnel has, whatever is configured: what IPv4 demands of every link (RFC 791).
+const PLAINTEXT_MTU_MIN: usize = 68;
+/// The longest vector of any cipher.
+const IV_MAX: usize = 16;
+
+/// Whether packets are sealed with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sending {
+    /// Yes.
+    Now,
+    /// Once the peer has used it, or no other is left.
+    Later,
+    /// Not any more.
+    Never,
+}
+
+/// A pair of SAs in a shard.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) sa: Arc<Sa>,
+    /// Of the SA, here to be found without going there.
+    pub(crate) spi_in: u32,
+    pub(crate) outer: Outer,
+    pub(crate) sending: Sending,
+    /// Changes whenever another SA may have become the better choice for somebody who has chosen this one.
+    pub(crate) selection: u64,
+    pub(crate) moved_raised: Option<Instant>,
+    /// Of its tunnel: DiffServ byte of outer packets.
+    pub(crate) outer_ds: Option<u8>,
+    plaintext_mtu: usize,
+    /// Chance for the vectors of CBC ciphers: a generator under a key derived from the SA's own.
+    vectors: Option<Random>,
+}
+
+impl Entry {
+    pub(crate) fn new(sa: Arc<Sa>) -> Self {
+        let seed = sa.vectors.as_ref().and_then(|seed| seed.expose().first_chunk::<32>());
+        Self {
+            spi_in: sa.spi_in,
+            outer: sa.outer,
+            sending: if sa.outbound_now { Sending::Now } else { Sending::Later },
+            selection: 0,
+            moved_raised: None,
+            outer_ds: None,
+            plaintext_mtu: usize::from(u16::MAX),
+            vectors: seed.map(|seed| Random::from_seed(*seed)),
+            sa,
+        }
+    }
+
+    /// Takes over what the tunnel says.
+    pub(crate) fn obey(&mut self, path: &TunnelPath) {
+        self.outer_ds = path.outer_ds;
+        self.plaintext_mtu = usize::from(path.plaintext_mtu);
+    }
+
+    /// The longest inner packet that it takes in one piece.
+    pub(crate) fn room(&self, v4: bool) -> usize {
+        let ip = if self.outer.remote.is_ipv4() { ipv4::HEADER } else { ipv6::HEADER };
+        let udp = if self.outer.udp { wire::udp::HEADER } else { 0 };
+        let around = ip + udp + esp::HEADER + self.sa.sealer.encryption().iv_len() + self.sa.sealer.icv_len();
+        let unit = self.sa.sealer.encryption().block_len().max(esp::ALIGNMENT);
+        let inside = (OUTER_MTU - around) / unit * unit - esp::TRAILER;
+        // No IPv6 link may have less than 1280 (RFC 8200 section 5): a smaller tunnel has its outer packets fragmented.
+        let least = if v4 { PLAINTEXT_MTU_MIN } else { ipv6::MTU_MIN };
+        self.plaintext_mtu.min(inside).max(least)
+    }
+
+    /// Makes an ESP packet of the inner packet. Its sequence number and vector are used up even when it fails.
+    pub(super) fn seal(&mut self, now: Instant, packet: &mut Buffer) -> Result<(), NotSealed> {
+        let len = packet.len();
+        let sequence = self.sa.take_numbers(1).ok_or(NotSealed::SequenceEnd)?;
+        let mut iv = [0; IV_MAX];
+        let iv = iv.get_mut(..self.sa.sealer.encryption().iv_len()).ok_or(NotSealed::Refused)?;
+        match &mut self.vectors {
+            Some(random) => random.fill(iv),
+            // RFC 4106 section 3.1: the vector of GCM must be unique, and the sequence number is.
+            None if !iv.is_empty() => iv.copy_from_slice(sequence.to_be_bytes().get(..iv.len()).unwrap_or_default()),
+            None => {}
+        }
+        self.sa.seal_with(sequence, iv, packet)?;
+        self.sa.count_out(now, 1, u64::try_from(len).unwrap_or(0));
+        Ok(())
+    }
+
+    /// The limit that the last packet reached, told once.
+    pub(crate) fn limit_reached(&mut self) -> Option<Limit> {
+        if self.sa.used_up() {
+            self.sending = Sending::Never;
+        }
+        let limit = self.sa.limit_reached()?;
+        if limit == Limit::Hard {
+            self.sending = Sending::Never;
+        }
+        Some(limit)
+    }
+}
