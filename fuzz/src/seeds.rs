@@ -24,6 +24,9 @@ fn main() -> Outcome {
         [&[way, high, low], packet.as_slice()].concat()
     };
     write("traffic", std::iter::once((0..).zip(&packets).flat_map(framed).collect()))?;
+    // For `nat_icmp` the first byte says which sides are translated.
+    let sided = (1..4).flat_map(|sides| packets.iter().map(move |packet| [&[sides], packet.as_slice()].concat()));
+    write("nat_icmp", sided)?;
     write("ip_packet", packets.into_iter())?;
     let examples = [
         include_str!("../../examples/lan-to-lan/head-office.adit"),

@@ -190,3 +190,79 @@ fn policy() -> Policy {
     };
     policy
 }
+
+/// An ICMP error, or any other packet, that passes a translation. The first byte says which side is translated.
+pub fn nat_icmp(bytes: &[u8]) {
+    use crate::inspect::{Key, Seen};
+    use crate::nat::{icmp, rewrite, rewrite::Checksums};
+    let [sides, packet @ ..] = bytes else { return };
+    let read = |packet: &[u8]| Seen::new(packet, wire::ip::Header::parse(packet).ok()?);
+    let Some(before) = read(packet).filter(|seen| seen.ip.fragment.is_none()) else { return };
+    let quotation = |packet| Key::of_quotation(wire::icmp::quotation(before.ip.payload_of(packet)));
+    let quoted = quotation(packet).filter(|_| before.is_icmp_error());
+    let from = quoted.map_or(before.key(), |quoted| quoted.reversed());
+    let to = translated(&from, *sides);
+    let (mut changed, mut seen) = (packet.to_vec(), before);
+    if quoted.is_none() {
+        rewrite::apply(&mut changed, &mut seen, &to, Checksums::Whole);
+        assert_eq!(seen.key(), to);
+    } else if icmp::translate_error(&mut changed, &mut seen, &from, &to, Checksums::Whole) {
+        assert_eq!(quotation(&changed), Some(to.reversed()), "the quotation is that of the other side");
+        assert_eq!(seen.ip.destination, to.destination);
+    } else {
+        assert_eq!(changed, packet, "what is not translated does not change");
+    }
+    assert_eq!(changed.len(), packet.len());
+    // Read again it says the same, and it has a right checksum if it had one.
+    let again = read(&changed);
+    assert_eq!(again.map(|again| format!("{again:?}")), Some(format!("{seen:?}")));
+    if right_checksum(packet, &before) {
+        assert!(right_checksum(&changed, &seen), "{packet:02x?} became {changed:02x?}");
+    }
+    // One that claims to be the beginning of more: the sum over the pseudo header alone, and no panic.
+    let (mut partial, mut seen) = (packet.to_vec(), before);
+    if quoted.is_none() {
+        rewrite::apply(&mut partial, &mut seen, &to, Checksums::Partial);
+    } else {
+        icmp::translate_error(&mut partial, &mut seen, &from, &to, Checksums::Partial);
+    }
+    assert_eq!(partial.len(), packet.len());
+}
+
+/// The key with other addresses, and other ports where it has them, of the sides that the lowest two bits name.
+fn translated(key: &crate::inspect::Key, sides: u8) -> crate::inspect::Key {
+    let other = |address: IpAddr| -> IpAddr {
+        match address {
+            IpAddr::V4(address) => std::net::Ipv4Addr::from_bits(address.to_bits() ^ 0x1234_5678).into(),
+            IpAddr::V6(address) => std::net::Ipv6Addr::from_bits(address.to_bits() ^ 0x1234_5678 << 64).into(),
+        }
+    };
+    // Of an echo one of the two numbers is none.
+    let ports = matches!(key.protocol, wire::ip::TCP | wire::ip::UDP);
+    let other_port = |port: u16| if ports || port != 0 { port ^ 0x8123 } else { port };
+    let mut to = *key;
+    if sides & 1 != 0 {
+        (to.source, to.ports.0) = (other(key.source), other_port(key.ports.0));
+    }
+    if sides & 2 != 0 {
+        (to.destination, to.ports.1) = (other(key.destination), other_port(key.ports.1));
+    }
+    to
+}
+
+/// True when the checksum of the transport header is there and right.
+fn right_checksum(packet: &[u8], seen: &crate::inspect::Seen) -> bool {
+    use wire::{checksum::Sum, ip, octets};
+    let payload = seen.ip.payload_of(packet);
+    let sum = match seen.ip.protocol {
+        ip::ICMP if seen.ip.is_v4() => Sum::new(),
+        ip::UDP if octets::u16(payload, 6) == Some(0) => return false,
+        ip::ICMPV6 if seen.ip.is_v4() => return false,
+        ip::TCP | ip::UDP | ip::ICMPV6 => {
+            let len = u32::try_from(payload.len()).unwrap_or(0);
+            Sum::new().with_pseudo_header(seen.ip.source, seen.ip.destination, seen.ip.protocol, len)
+        }
+        _ => return false,
+    };
+    sum.with(payload).checksum() == 0
+}

@@ -114,29 +114,11 @@ impl Key {
     /// The connection of the packet that an ICMP error quotes. The quotation may end behind the first 8 bytes of the
     /// transport header (RFC 792), and its checksum and length may have been changed on the way.
     pub(crate) fn of_quotation(quoted: &[u8]) -> Option<Self> {
-        let (source, destination, protocol, payload): (IpAddr, IpAddr, u8, usize) = match ip::version(quoted)? {
-            4 => {
-                let fragment = wire::octets::u16(quoted, 6)? & 0x1fff;
-                if fragment != 0 {
-                    return None;
-                }
-                let source = wire::octets::array::<4>(quoted, 12)?;
-                let destination = wire::octets::array::<4>(quoted, 16)?;
-                let header_len = usize::from(quoted.first()? & 0xf) * 4;
-                (source.into(), destination.into(), wire::octets::u8(quoted, 9)?, header_len)
-            }
-            6 => {
-                // Extension headers in a quotation are rare enough to leave such an error unrelated.
-                let source = wire::octets::array::<16>(quoted, 8)?;
-                let destination = wire::octets::array::<16>(quoted, 24)?;
-                (source.into(), destination.into(), wire::octets::u8(quoted, 6)?, wire::ipv6::HEADER)
-            }
-            _ => return None,
-        };
+        let Quoted { source, destination, protocol, payload } = Quoted::parse(quoted)?;
         let transport = quoted.get(payload..)?;
         let (ports, message) = match protocol {
             ip::TCP | ip::UDP => ((wire::octets::u16(transport, 0)?, wire::octets::u16(transport, 2)?), None),
-            ip::ICMP | ip::ICMPV6 => {
+            ip::ICMP | ip::ICMPV6 if (protocol == ip::ICMP) == source.is_ipv4() => {
                 let icmp = icmp::Header::parse(transport, protocol == ip::ICMPV6)?;
                 // RFC 1122 section 3.2.2: no error is sent about an error, and a redirect counts as one.
                 if matches!(icmp.class, Class::Error | Class::Redirect) {
@@ -147,6 +129,42 @@ impl Key {
             _ => ((0, 0), None),
         };
         Some(Self { source, destination, protocol, ports, message })
+    }
+}
+
+/// The IP header of a packet that an ICMP error quotes.
+pub(crate) struct Quoted {
+    source: IpAddr,
+    destination: IpAddr,
+    pub(crate) protocol: u8,
+    /// Where the transport header starts, if the quotation reaches so far.
+    pub(crate) payload: usize,
+}
+
+impl Quoted {
+    /// Reads it; `None` when it is truncated, or that of a later fragment.
+    pub(crate) fn parse(quoted: &[u8]) -> Option<Self> {
+        match ip::version(quoted)? {
+            4 => {
+                let fragment = wire::octets::u16(quoted, 6)? & 0x1fff;
+                let payload = usize::from(quoted.first()? & 0xf) * 4;
+                // A header that claims to be shorter than any would have its ports among its addresses.
+                if fragment != 0 || payload < wire::ipv4::HEADER {
+                    return None;
+                }
+                let source = wire::octets::array::<4>(quoted, 12)?.into();
+                let destination = wire::octets::array::<4>(quoted, 16)?.into();
+                Some(Self { source, destination, protocol: wire::octets::u8(quoted, 9)?, payload })
+            }
+            6 => {
+                // Extension headers in a quotation are rare enough to leave such an error unrelated.
+                let source = wire::octets::array::<16>(quoted, 8)?.into();
+                let destination = wire::octets::array::<16>(quoted, 24)?.into();
+                let protocol = wire::octets::u8(quoted, 6)?;
+                Some(Self { source, destination, protocol, payload: wire::ipv6::HEADER })
+            }
+            _ => None,
+        }
     }
 }
 

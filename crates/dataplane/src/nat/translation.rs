@@ -68,9 +68,9 @@ pub enum PortMap {
 }
 
 /// Addresses that many hosts share.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NatPool {
-    /// Its name: connections keep their addresses over a new configuration by it.
+    /// Its name. Hosts keep their addresses over a new configuration while nothing of the pool changes.
     pub name: Arc<str>,
     /// The addresses.
     pub ranges: Vec<IpRange>,
@@ -79,7 +79,7 @@ pub struct NatPool {
 }
 
 /// How a pool chooses the address of a new connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NatPoolKind {
     /// A host keeps its address while it has connections; a new host has the one that serves the fewest hosts.
     Stateful,
