@@ -35,13 +35,15 @@ const IDENTIFIERS: RangeInclusive<u16> = 0..=u16::MAX;
 pub(crate) struct Chosen {
     /// As the other end sees it.
     pub(crate) key: Key,
-    /// The pool to tell of the connection's end: [`Pools::end`] with the old source and the new one.
+    /// The pool to tell of the connection's end, or that it did not open after all: [`Pools::end`] with the old source and
+    /// the new one.
     pub(crate) pool: Option<Arc<NatPool>>,
 }
 
 /// Chooses the source of a connection that is about to open. `key` is as its opener sends it, with its new destination if
 /// it has got one; `interface` the address of the interface it leaves by, or the originator address of a tunnel; `taken`
-/// says of the key of an answer that it belongs to a connection that there is, or to a service of the gateway itself.
+/// says of the key of an answer that it belongs to a connection that there is, or to a service of the gateway itself. An
+/// older connection with the same `key` has been closed, or it would be in its own way.
 pub(crate) fn choose(
     translation: &SourceTranslation,
     key: &Key,
@@ -216,7 +218,7 @@ mod tests {
             let (mut given, mut refused_at_a_time) = (0, 0);
             let key = key(protocol, "10.0.0.1", first);
             let elsewhere = Key { destination: address("203.0.113.10"), ..key };
-            while refused_at_a_time < 150 {
+            while refused_at_a_time < 100 {
                 let taken = |answer: &Key| answer.source == key.destination && used[usize::from(answer.ports.1)];
                 match choose(&SourceTranslation::Interface, &key, Some(address(NAT)), pools, random, taken) {
                     Ok(chosen) => {
