@@ -137,7 +137,9 @@ proptest! {
 
     #[test]
     fn a_partial_checksum_follows_the_addresses_alone((from, to) in two_keys(), data in data()) {
-        prop_assume!(has_sum(from.protocol) && from.protocol != ip::ICMP);
+        if !has_sum(from.protocol) || from.protocol == ip::ICMP {
+            return Ok(());
+        }
         let with_partial = |key: &Key| {
             let mut bytes = packet(key, &data);
             let (header, at) = (seen(&bytes), seen(&bytes).ip.payload + sum_at(key.protocol));
@@ -158,7 +160,9 @@ proptest! {
     fn an_error_comes_back_naming_the_packet_that_was_sent((inner, outer) in two_keys(), data in data(), quoted in 28usize..200) {
         let sent = packet(&inner, &data);
         let translated = packet(&outer, &data);
-        let quoted = if inner.source.is_ipv6() { quoted + 20 } else { quoted };
+        let header = if inner.source.is_ipv6() { 40 } else { 20 };
+        // Of half a checksum nobody can say what it becomes.
+        let quoted = if quoted == 20 + sum_at(inner.protocol) + 1 { 28 } else { quoted } + header - 20;
         let error = |by: &Key, offender: &[u8]| {
             let offender = &offender[..offender.len().min(quoted)];
             icmp::error_packet(Problem::TooBig(1300), by.destination, by.source, offender).unwrap()
