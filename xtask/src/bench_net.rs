@@ -64,19 +64,26 @@ impl Setting {
 struct Options {
     plan: Plan,
     settings: Vec<Setting>,
+    /// Whether the scheduler is asked to prefer us.
+    priority: bool,
     /// Names of contenders, or the beginnings of names before a dash; empty for all.
     only: Vec<String>,
 }
 
 impl Options {
     fn read(words: &[&str]) -> Result<Self, String> {
-        let mut options =
-            Self { plan: Plan::with(SECONDS), settings: vec![Setting::Off, Setting::On], only: Vec::new() };
+        let mut options = Self {
+            plan: Plan::with(SECONDS),
+            settings: vec![Setting::Off, Setting::On],
+            priority: false,
+            only: Vec::new(),
+        };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let mut value = || words.next().copied().ok_or_else(|| format!("{word} needs a value"));
             match *word {
                 "--quick" => options.plan = Plan::quick(QUICK),
+                "--priority" => options.priority = true,
                 "--seconds" => {
                     let text = value()?;
                     let seconds = text.parse().ok().filter(|seconds| (1..=600).contains(seconds));
@@ -132,12 +139,17 @@ pub fn run(root: &Path, words: &[&str], report: &mut Report) {
         Ok(binary) => binary,
         Err(why) => return report.add("bench-net", Outcome::Failed(why)),
     };
+    if options.priority
+        && let Err(why) = world::prefer("self")
+    {
+        return report.add("bench-net", Outcome::Failed(why));
+    }
     let mut figures = String::new();
     for setting in &options.settings {
         let mut rows = Vec::new();
         for contender in &chosen {
             let name = format!("{} with {}", contender.name, setting.title());
-            report.stage(&name, |report| match one(root, &binary, contender, *setting, &options.plan) {
+            report.stage(&name, |report| match one(root, &binary, contender, *setting, &options) {
                 Ok(row) => {
                     report.add(&name, row.verdict());
                     rows.push(row);
@@ -159,7 +171,7 @@ pub fn run(root: &Path, words: &[&str], report: &mut Report) {
 }
 
 /// One row: fresh namespaces, the contender's daemons, what was on the wire, the measurements.
-fn one(root: &Path, binary: &Path, contender: &Contender, setting: Setting, plan: &Plan) -> Result<Row, Outcome> {
+fn one(root: &Path, binary: &Path, contender: &Contender, setting: Setting, options: &Options) -> Result<Row, Outcome> {
     let missing = packages::missing(contender.packages.iter().map(|name| (*name).to_owned()));
     if !missing.is_empty() {
         return Err(Outcome::Skipped(needs(&missing)));
@@ -167,8 +179,11 @@ fn one(root: &Path, binary: &Path, contender: &Contender, setting: Setting, plan
     let busy = measure::busy();
     let world = World::build(root, setting).map_err(Outcome::Failed)?;
     world.start(contender, binary)?;
+    if options.priority {
+        world.prefer_gateways().map_err(Outcome::Failed)?;
+    }
     let wire = capture::look(&world, contender.carrier).map_err(Outcome::Failed)?;
-    let figures = measure::all(&world, plan).map_err(Outcome::Failed)?;
+    let figures = measure::all(&world, &options.plan).map_err(Outcome::Failed)?;
     Ok(Row { contender: contender.name, carrier: contender.carrier, busy, wire, figures })
 }
 

@@ -36,6 +36,7 @@ Usage: cargo xtask COMMAND
     --quick                   a first look: 3 s for each TCP stream, fewer steps
     --seconds N               for each TCP stream; 4 unless given
     --only NAME,NAME          these contenders, such as adit,strongswan
+    --priority                before other programs of a machine that has other work
     --setting off|on|gro|all  link offloads; off and on unless given
 ";
 

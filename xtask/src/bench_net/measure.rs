@@ -35,12 +35,12 @@ pub struct Plan {
 impl Plan {
     /// TCP for so long; the search in proportion.
     pub fn with(seconds: u32) -> Self {
-        Self { tcp_seconds: seconds, step_seconds: (seconds / 4).max(1), steps: 6 }
+        Self { tcp_seconds: seconds, step_seconds: (seconds / 4).max(1), steps: 7 }
     }
 
     /// A first look.
     pub fn quick(seconds: u32) -> Self {
-        Self { steps: 4, ..Self::with(seconds) }
+        Self { steps: 5, ..Self::with(seconds) }
     }
 }
 
@@ -166,7 +166,7 @@ impl Search {
             Some(passed) if failed / passed <= CLOSE => None,
             Some(passed) => Some(Some((passed * failed).sqrt())),
             // An overloaded receiver loses more than it must: what it got is a fair guess, and then less and less.
-            None => Some(Some(self.received.clamp(failed * 0.3, failed * 0.8))),
+            None => Some(Some(self.received.clamp(failed * 0.15, failed * 0.8))),
         }
     }
 
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn the_search_comes_close_to_the_capacity_from_below() {
         for capacity in [20e3, 90e3, 155e3, 310e3] {
-            let found = search(capacity, 350e3, 6).unwrap();
+            let found = search(capacity, 350e3, 7).unwrap();
             assert!(found <= capacity && found > capacity * 0.85, "{found} of {capacity}");
         }
         assert_eq!(search(500e3, 350e3, 6), Some(350e3));

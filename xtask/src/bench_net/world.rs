@@ -19,10 +19,24 @@ pub const FAR_HOST: &str = "192.168.11.10";
 pub const NEAR_HOST: &str = "172.16.1.10";
 /// Exit status of a contender's script that cannot run here; its last line says why.
 const CANNOT_RUN: i32 = 77;
+/// The nice value of what is preferred.
+const PREFERRED: &str = "-10";
 /// How long a contender may take to bring its tunnel up.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long a server may take to listen.
 const LISTEN_LIMIT: Duration = Duration::from_secs(5);
+
+/// Asks the scheduler to prefer this process, and what it will start in its session, to other programs. With
+/// autogroups (sched(7)) a session has a nice value of its own, and that of a process counts within it only.
+pub fn prefer(process: &str) -> Result<(), String> {
+    let group = Path::new("/proc").join(process).join("autogroup");
+    if group.exists() {
+        fs::write(&group, PREFERRED).map_err(|error| format!("{}: {error}", group.display()))?;
+    }
+    let number = if process == "self" { std::process::id().to_string() } else { process.to_owned() };
+    let renice = command::output_of("renice", &["-n", PREFERRED, "-p", &number]);
+    renice.map(|_| ()).ok_or_else(|| format!("renice cannot set process {number} to {PREFERRED}"))
+}
 
 /// Namespaces and files; gone when dropped.
 pub struct World {
@@ -75,6 +89,17 @@ impl World {
             Ok(finished) => Err(Outcome::Failed(command::tail(&finished.output, 40))),
             Err(error) => Err(Outcome::Failed(format!("{}: {error}", contender.script))),
         }
+    }
+
+    /// Prefers what runs at the gateways: it may have sessions of its own.
+    pub fn prefer_gateways(&self) -> Result<(), String> {
+        for node in ["gw-a", "gw-b"] {
+            let list = command::output_of("ip", &["netns", "pids", &format!("{}{node}", self.prefix)]);
+            for process in list.unwrap_or_default().lines() {
+                prefer(process.trim())?;
+            }
+        }
+        Ok(())
     }
 
     /// A program in a node. It is the process itself, not a child of it.
