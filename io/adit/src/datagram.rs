@@ -22,13 +22,7 @@ const SOCKET_BUFFER: usize = 4 << 20;
 
 /// Sets what every socket of ours wants, whatever it carries.
 pub fn prepare(socket: &OwnedFd, ipv6: bool) -> io::Result<()> {
-    // Without the capability for the forced variant the kernel's ceiling applies.
-    if sockopt::set_socket_recv_buffer_size_force(socket, SOCKET_BUFFER).is_err() {
-        let _ = sockopt::set_socket_recv_buffer_size(socket, SOCKET_BUFFER);
-    }
-    if sockopt::set_socket_send_buffer_size_force(socket, SOCKET_BUFFER).is_err() {
-        let _ = sockopt::set_socket_send_buffer_size(socket, SOCKET_BUFFER);
-    }
+    enlarge(socket);
     // Large IKE and ESP packets may be fragmented on their way: no DF bit.
     if ipv6 {
         sockopt::set_ipv6_mtu_discover(socket, sockopt::Ipv6PathMtuDiscovery::DONT)?;
@@ -38,6 +32,17 @@ pub fn prepare(socket: &OwnedFd, ipv6: bool) -> io::Result<()> {
         sockopt::set_ip_mtu_discover(socket, sockopt::Ipv4PathMtuDiscovery::DONT)?;
         sockopt::set_ip_recvtos(socket, true)?;
         switch_on(socket, libc::IPPROTO_IP, libc::IP_PKTINFO)
+    }
+}
+
+/// Asks for large socket buffers.
+pub fn enlarge(socket: &OwnedFd) {
+    // Without the capability for the forced variant the kernel's ceiling applies.
+    if sockopt::set_socket_recv_buffer_size_force(socket, SOCKET_BUFFER).is_err() {
+        let _ = sockopt::set_socket_recv_buffer_size(socket, SOCKET_BUFFER);
+    }
+    if sockopt::set_socket_send_buffer_size_force(socket, SOCKET_BUFFER).is_err() {
+        let _ = sockopt::set_socket_send_buffer_size(socket, SOCKET_BUFFER);
     }
 }
 

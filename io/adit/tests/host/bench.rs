@@ -124,6 +124,13 @@ impl Host {
         run("ip", &all)
     }
 
+    /// Connects a new interface with a new one of another host.
+    pub fn wire_to(&self, other: &Self, interface: &str, other_interface: &str) {
+        self.ip(&format!("link add {interface} type veth peer name {other_interface} netns {}", other.name));
+        self.ip(&format!("link set {interface} up"));
+        other.ip(&format!("link set {other_interface} up"));
+    }
+
     /// Does something of this process in the namespace: what it opens there stays there.
     pub fn enter<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         self.enter_in_background(work).join().unwrap()

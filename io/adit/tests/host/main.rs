@@ -15,6 +15,7 @@
 mod bench;
 mod command_line;
 mod daemon;
+mod packet_ports;
 mod ports;
 mod routing;
 
@@ -61,6 +62,10 @@ const TESTS: &[Test] = tests![
     Root: ports::a_tun_device_without_offload_gives_finished_packets,
     Root: ports::every_queue_of_a_tun_device_carries_packets,
     Root: ports::a_train_of_datagrams_passes_the_tun_device_whole,
+    Root: packet_ports::a_packet_port_carries_frames_that_are_still_to_be_cut,
+    Root: packet_ports::a_frame_arrives_as_it_was_sent_with_its_vlan_tag_and_what_is_left_to_do,
+    Root: packet_ports::both_directions_of_a_flow_come_to_the_same_packet_port_of_a_group,
+    Root: packet_ports::a_card_has_an_address_an_mtu_and_a_link,
     Root: routing::a_killed_gateway_leaves_its_networks_unreachable_until_the_next_one_takes_over,
     Root: routing::a_next_gateway_without_the_tunnel_opens_what_a_killed_one_left_shut,
     Root: routing::a_tun_device_that_is_down_leaves_its_networks_unreachable,
