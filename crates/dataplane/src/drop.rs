@@ -99,6 +99,14 @@ impl Counters {
         self.suppressed_logs += 1;
     }
 
+    /// Adds what another shard has counted.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.drops.iter_mut().zip(&other.drops) {
+            *mine = mine.saturating_add(*theirs);
+        }
+        self.suppressed_logs = self.suppressed_logs.saturating_add(other.suppressed_logs);
+    }
+
     /// Packets dropped for `reason`.
     pub fn drops(&self, reason: Reason) -> u64 {
         self.drops.get(reason as usize).copied().unwrap_or(0)
@@ -131,6 +139,9 @@ mod tests {
             }
         }
         assert!(Reason::ALL.iter().enumerate().all(|(index, reason)| counters.drops(*reason) == index as u64 + 1));
+        let mut doubled = counters.clone();
+        doubled.add(&counters);
+        assert!(Reason::ALL.iter().all(|reason| doubled.drops(*reason) == 2 * counters.drops(*reason)));
         let names: BTreeSet<_> = counters.iter().map(|(name, ..)| name).collect();
         let sentences: BTreeSet<_> = counters.iter().map(|(_, _, sentence)| sentence).collect();
         assert_eq!((names.len(), sentences.len()), (Reason::ALL.len() + 1, Reason::ALL.len() + 1));

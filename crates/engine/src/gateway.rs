@@ -6,6 +6,7 @@ use dataplane::{Control, Dataplane, Exception, Outer, SaId, SaParameters};
 use ike::{ChildId, ChildSa, Endpoint, Path, TunnelId};
 use objects::Snapshot;
 
+use crate::packets::{Packets, Pick, Shards};
 use crate::ping::{Ping, PingEvent, PingId, PingRefused, Pings};
 use crate::{Action, HostRoute, Input, events, translate};
 
@@ -21,7 +22,7 @@ const KEEP_ALIVE: [u8; 1] = [0xff];
 pub struct Gateway {
     snapshot: Arc<Snapshot>,
     ike: Endpoint,
-    data: Dataplane,
+    data: Packets,
     pings: Pings,
     routes: Option<Vec<HostRoute>>,
     routes_changed: bool,
@@ -33,7 +34,7 @@ pub struct Gateway {
 }
 
 /// The packet path as IKE sees it.
-struct Seen<'a>(&'a Dataplane);
+struct Seen<'a>(&'a Packets);
 
 impl ike::Traffic for Seen<'_> {
     fn usage(&self, child: ChildId) -> ike::Usage {
@@ -57,7 +58,7 @@ impl Gateway {
         let mut gateway = Self {
             snapshot: Arc::clone(&snapshot),
             ike: Endpoint::new(random.fork()),
-            data: Dataplane::with_hash_key(policy, random.u64()),
+            data: Packets::new(Dataplane::with_hash_key(policy, random.u64())),
             pings: Pings::new(random.fork()),
             routes: None,
             routes_changed: true,
@@ -75,12 +76,13 @@ impl Gateway {
     pub fn step(&mut self, now: Now, input: Input, out: &mut Vec<Action>) {
         let mono = now.mono;
         match input {
-            Input::Plain(packet) => self.data.plain(mono, packet, &mut self.data_out),
+            Input::Plain(packet) => self.data.line.plain(mono, packet, &mut self.data_out),
             Input::Datagram { local, remote, ds, payload } => self.datagram(mono, local, remote, ds, payload),
             Input::Esp { local, remote, ds, payload } => {
                 let outer = Outer { local: SocketAddr::new(local, 0), remote: SocketAddr::new(remote, 0), udp: false };
-                self.data.esp(mono, outer, ds, payload, &mut self.data_out);
+                self.data.line.esp(mono, outer, ds, payload, &mut self.data_out);
             }
+            Input::Shard(output) => self.data_output(mono, output, out),
             Input::Activate(snapshot) => self.activate(mono, snapshot, out),
             Input::Deadline => {}
             Input::ShutDown => self.shut_down(mono, out),
@@ -98,7 +100,7 @@ impl Gateway {
 
     /// When the gateway wants its next [`Input::Deadline`], and what for.
     pub fn next_deadline(&self) -> Option<(Instant, &'static str)> {
-        let data = self.data.next_deadline().map(|at| (at, "packet path"));
+        let data = self.data.line.next_deadline().map(|at| (at, "packet path"));
         let ping = self.pings.next_deadline().map(|at| (at, "ping"));
         [self.ike.next_deadline(), data, ping].into_iter().flatten().min()
     }
@@ -113,9 +115,29 @@ impl Gateway {
         &self.ike
     }
 
-    /// The packet path, to look at.
-    pub fn data(&self) -> &Dataplane {
-        &self.data
+    /// The policy of the packet path.
+    pub fn policy(&self) -> &Arc<dataplane::Policy> {
+        self.data.policy()
+    }
+
+    /// The route to an address: longest prefix, then lowest metric.
+    pub fn lookup(&self, address: IpAddr) -> Option<&dataplane::Route> {
+        self.data.lookup(address)
+    }
+
+    /// How often packets were dropped, by reason.
+    pub fn counters(&self) -> dataplane::Counters {
+        self.data.counters()
+    }
+
+    /// The connections that `pick` picks, `limit` of them at most, and how many there are.
+    pub fn connections(&self, now: Now, pick: &Pick, limit: usize) -> (Vec<dataplane::ConnectionStatus>, usize) {
+        self.data.connections(now.mono, pick, limit)
+    }
+
+    /// Packets go through shards on threads of the shell from now on, before the first packet.
+    pub fn hand_over(&mut self, shards: Box<dyn Shards>) {
+        self.data.hand_over(shards);
     }
 
     /// What has passed through a pair of child SAs.
@@ -136,9 +158,9 @@ impl Gateway {
         count
     }
 
-    /// Forgets the connections that `which` says yes to. Returns how many.
-    pub fn close_connections(&mut self, which: impl Fn(&dataplane::ConnectionStatus) -> bool) -> usize {
-        self.data.close_connections(which)
+    /// Forgets the connections that `pick` picks. Returns how many.
+    pub fn close_connections(&mut self, pick: &Pick) -> usize {
+        self.data.close_connections(pick)
     }
 
     /// Begins to ping a host through its tunnel. What becomes of it is told by [`ping_events`](Self::ping_events).
@@ -162,28 +184,28 @@ impl Gateway {
 
     /// An empty packet buffer, used ones first.
     pub fn buffer(&mut self) -> Buffer {
-        self.data.buffer()
+        self.data.line.buffer()
     }
 
     /// Gives a buffer back once the shell has sent it.
     pub fn recycle(&mut self, buffer: Buffer) {
-        self.data.recycle(buffer);
+        self.data.line.recycle(buffer);
     }
 
     fn datagram(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr, ds: u8, mut payload: Buffer) {
         if local.port() != NAT_T_PORT {
             let path = Path { local, remote };
             self.ike.receive(now, path, payload.bytes(), &Seen(&self.data), &mut self.ike_out);
-            self.data.recycle(payload);
+            self.data.line.recycle(payload);
         } else if payload.bytes() == KEEP_ALIVE {
-            self.data.recycle(payload);
+            self.data.line.recycle(payload);
         } else if payload.bytes().starts_with(&NON_ESP_MARKER) {
             payload.strip(NON_ESP_MARKER.len());
             let path = Path { local, remote };
             self.ike.receive(now, path, payload.bytes(), &Seen(&self.data), &mut self.ike_out);
-            self.data.recycle(payload);
+            self.data.line.recycle(payload);
         } else {
-            self.data.esp(now, Outer { local, remote, udp: true }, ds, payload, &mut self.data_out);
+            self.data.line.esp(now, Outer { local, remote, udp: true }, ds, payload, &mut self.data_out);
         }
     }
 
@@ -192,8 +214,8 @@ impl Gateway {
         if self.ike.next_deadline().is_some_and(|(at, _)| at <= now) {
             self.ike.expire(now, &Seen(&self.data), &mut self.ike_out);
         }
-        if self.data.next_deadline().is_some_and(|at| at <= now) {
-            self.data.expire(now, &mut self.data_out);
+        if self.data.line.next_deadline().is_some_and(|at| at <= now) {
+            self.data.line.expire(now, &mut self.data_out);
         }
         while let Some(packet) = self.pings.next_packet(now) {
             self.data.originate(now, packet, &mut self.data_out);
@@ -221,7 +243,7 @@ impl Gateway {
             dataplane::Output::Plain { packet, .. } => out.push(Action::Plain(packet)),
             dataplane::Output::Local { packet, .. } => {
                 if self.pings.receive(now, packet.bytes()) {
-                    self.data.recycle(packet);
+                    self.data.line.recycle(packet);
                 } else {
                     out.push(Action::Plain(packet));
                 }
@@ -254,7 +276,7 @@ impl Gateway {
     fn ike_output(&mut self, now: Instant, output: ike::Output, out: &mut Vec<Action>) {
         match output {
             ike::Output::Send { path, ds, message } => {
-                let mut payload = self.data.buffer();
+                let mut payload = self.data.line.buffer();
                 payload.extend(&message);
                 if path.local.port() == NAT_T_PORT {
                     payload.prepend(NON_ESP_MARKER.len()).copy_from_slice(&NON_ESP_MARKER);
@@ -262,7 +284,7 @@ impl Gateway {
                 out.push(Action::Datagram { local: path.local, remote: path.remote, ds, payload });
             }
             ike::Output::KeepAlive { path } => {
-                let mut payload = self.data.buffer();
+                let mut payload = self.data.line.buffer();
                 payload.extend(&KEEP_ALIVE);
                 out.push(Action::Datagram { local: path.local, remote: path.remote, ds: 0, payload });
             }

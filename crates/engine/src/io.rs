@@ -34,6 +34,8 @@ pub enum Input {
         /// The packet.
         payload: Buffer,
     },
+    /// What a shard of the packet path has handed out for the gateway: everything but packets that leave.
+    Shard(dataplane::Output),
     /// A configuration that has been checked.
     Activate(Arc<Snapshot>),
     /// The time that [`Gateway::next_deadline`](crate::Gateway::next_deadline) named has come.

@@ -8,10 +8,12 @@ mod echo;
 mod events;
 mod gateway;
 mod io;
+mod packets;
 mod ping;
 mod translate;
 
 pub use events::EVENTS;
 pub use gateway::Gateway;
 pub use io::{Action, HostRoute, Input};
+pub use packets::{Pick, Shards};
 pub use ping::{Ping, PingEvent, PingId, PingRefused};

@@ -1,6 +1,7 @@
 //! `connections`: what passes through the rule set now.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use base::Now;
 use dataplane::{ConnectionStatus, Endpoint};
@@ -13,18 +14,18 @@ pub(super) fn run(now: Now, gateway: &mut engine::Gateway, arguments: &Arguments
         Ok(filter) => filter,
         Err(text) => return Outcome::failed(text),
     };
+    let everything = filter.is_empty();
+    let pick: engine::Pick = Arc::new(move |connection| filter.fits(connection));
     if arguments.has("close") {
-        if filter.is_empty() && !arguments.has("all") {
+        if everything && !arguments.has("all") {
             return Outcome::failed("Which connections? Give a filter such as -srcip=, or -all for every one.\n");
         }
-        let count = gateway.close_connections(|connection| filter.fits(connection));
+        let count = gateway.close_connections(&pick);
         return Outcome::ok(format!("{count} connections closed.\n"));
     }
     // Of a large table only what is printed is built; the others are counted.
     let limit = arguments.limit();
-    let mut fitting = gateway.data().connections(now.mono).filter(|connection| filter.fits(connection));
-    let connections: Vec<ConnectionStatus> = fitting.by_ref().take(limit).collect();
-    let total = connections.len().saturating_add(fitting.count());
+    let (connections, total) = gateway.connections(now, &pick, limit);
     let mut text = String::new();
     if arguments.has("verbose") {
         let mut table = Table::new(&[

@@ -46,7 +46,7 @@ pub(super) fn run(gateway: &engine::Gateway, arguments: &Arguments<'_>) -> Outco
 }
 
 fn lookup(gateway: &engine::Gateway, address: IpAddr) -> Outcome {
-    let Some(route) = gateway.data().lookup(address) else {
+    let Some(route) = gateway.lookup(address) else {
         return Outcome::failed(format!("No route leads to {address}.\n"));
     };
     let interface = gateway.snapshot().interface_by_id(objects::InterfaceId(route.interface.0));
