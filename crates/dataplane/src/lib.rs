@@ -27,6 +27,7 @@ pub use rules::{Classifier, Conditional, Conditions, Question};
 
 mod flows;
 pub mod index;
+pub mod offload;
 mod tcp_state;
 pub use flows::{ConnectionStatus, Endpoint};
 

@@ -13,8 +13,14 @@ pub const FIN: u8 = 0x01;
 pub const SYN: u8 = 0x02;
 /// Reset.
 pub const RST: u8 = 0x04;
+/// Deliver at once.
+pub const PSH: u8 = 0x08;
 /// The acknowledgement number is meaningful.
 pub const ACK: u8 = 0x10;
+/// The urgent pointer is meaningful.
+pub const URG: u8 = 0x20;
+/// The sender has reduced its window for congestion (RFC 3168 section 6.1).
+pub const CWR: u8 = 0x80;
 
 const OPTION_END: u8 = 0;
 const OPTION_NOP: u8 = 1;
