@@ -15,7 +15,7 @@ use crate::{InterfaceId, Service};
 pub(super) struct Fields {
     sets: Sets,
     /// The rule of each entry.
-    rules: Vec<usize>,
+    rules: Vec<u32>,
     source_interfaces: Steps<u32, 16>,
     destination_interfaces: Steps<u32, 16>,
     sources: Addresses,
@@ -81,7 +81,7 @@ impl Fields {
             if entries.len() > ENTRIES_MAX {
                 return None;
             }
-            numbers.resize(entries.len(), number);
+            numbers.resize(entries.len(), u32::try_from(number).ok()?);
         }
         let mut sets = Sets::new(entries.len())?;
         let sets_of = &mut sets;
@@ -107,7 +107,7 @@ impl Fields {
     pub(super) fn first_match(&self, question: &Question) -> Option<usize> {
         let (kind, (from, to)) = Kind::of(question);
         let ports = self.ports.get(kind as usize)?;
-        let entry = self.sets.first_in_all(&[
+        let entry = self.sets.first_in_all([
             self.destinations.find(question.destination),
             self.sources.find(question.source),
             ports.destination.find(to),
@@ -115,7 +115,7 @@ impl Fields {
             self.source_interfaces.find(question.source_interface.0),
             self.destination_interfaces.find(question.destination_interface.0),
         ])?;
-        self.rules.get(entry).copied()
+        self.rules.get(entry).map(|rule| *rule as usize)
     }
 }
 
