@@ -366,5 +366,6 @@ fn host_interface(interface: &Interface) -> HostInterface {
         addresses: interface.addresses.clone(),
         mtu: u32::try_from(interface.mtu).unwrap_or(u32::MAX),
         gateways: interface.gateways.clone(),
+        leases: Vec::new(),
     }
 }

@@ -54,7 +54,7 @@ impl Gateway {
     /// A gateway at rest with a configuration; it starts at its first step. `seed` decides every SPI, nonce and key.
     pub fn new(seed: [u8; 32], now: Now, snapshot: Arc<Snapshot>) -> Self {
         let mut random = Random::from_seed(seed);
-        let policy = Arc::new(translate::policy(&snapshot));
+        let policy = Arc::new(translate::policy(&snapshot, &objects::Conditions::default()));
         let mut gateway = Self {
             snapshot: Arc::clone(&snapshot),
             ike: Endpoint::new(random.fork()),
@@ -348,10 +348,10 @@ impl Gateway {
         let event = events::ConfigurationActivated {
             tunnels: snapshot.tunnels.len(),
             policies: snapshot.policies.len(),
-            routes: snapshot.routes.len(),
+            routes: snapshot.tables.iter().map(|table| table.routes.len()).sum(),
         };
         out.push(Action::Log(event.record()));
-        self.control(now, Control::Replace(Arc::new(translate::policy(&snapshot))));
+        self.control(now, Control::Replace(Arc::new(translate::policy(&snapshot, &objects::Conditions::default()))));
         self.ike.configure(now, translate::ike_config(&snapshot), &mut self.ike_out);
         self.snapshot = snapshot;
         self.routes_changed = true;
@@ -380,7 +380,9 @@ impl Gateway {
             self.snapshot.interface_by_id(objects::InterfaceId(route.interface.0)).ok_or(PingRefused::NoRoute)?;
         match interface.kind {
             objects::InterfaceKind::Core => Err(PingRefused::OwnAddress),
-            objects::InterfaceKind::Ethernet { .. } => Err(PingRefused::KernelOwned(interface.name.clone())),
+            objects::InterfaceKind::Ethernet { .. } | objects::InterfaceKind::Vlan { .. } => {
+                Err(PingRefused::KernelOwned(interface.name.clone()))
+            }
             objects::InterfaceKind::Tunnel(id) => {
                 let tunnel = self.snapshot.tunnel_by_id(id).ok_or(PingRefused::NoRoute)?;
                 let carries = |source: &IpAddr| tunnel.local_networks.iter().any(|network| network.contains(*source));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base::{Duration, IpRange};
 use dataplane::{InterfaceKind, TunnelPath};
 use ipnet::IpNet;
-use objects::Snapshot;
+use objects::{Conditions, Snapshot};
 
 use crate::HostRoute;
 
@@ -44,7 +44,7 @@ fn ike_tunnel(snapshot: &Snapshot, tunnel: &objects::Tunnel) -> ike::Tunnel {
         objects::RemoteEndpoint::Within(ranges) => ike::RemoteEndpoint::Within(ranges.clone()),
     };
     let local_address_hint = match tunnel.remote_endpoint {
-        objects::RemoteEndpoint::Address(remote) => address_towards(snapshot, remote),
+        objects::RemoteEndpoint::Address(remote) => address_towards(snapshot, tunnel.outgoing_table, remote),
         objects::RemoteEndpoint::Any | objects::RemoteEndpoint::Within(_) => None,
     };
     ike::Tunnel {
@@ -91,16 +91,18 @@ fn algorithms(list: &objects::Algorithms) -> ike::Algorithms {
     }
 }
 
-/// Our address on the interface that the route to `remote` leads to.
-fn address_towards(snapshot: &Snapshot, remote: IpAddr) -> Option<IpAddr> {
+/// Our address on the interface that the route to `remote` leads to in this table.
+fn address_towards(snapshot: &Snapshot, table: objects::TableId, remote: IpAddr) -> Option<IpAddr> {
     let route = snapshot
-        .routes
+        .table_by_id(table)
+        .map_or(&[][..], |table| &table.routes)
         .iter()
         .filter(|route| route.network.contains(remote))
         .filter(|route| {
-            snapshot
-                .interface_by_id(route.interface)
-                .is_some_and(|interface| matches!(interface.kind, objects::InterfaceKind::Ethernet { .. }))
+            snapshot.interface_by_id(route.interface).is_some_and(|interface| {
+                use objects::InterfaceKind::{Ethernet, Vlan};
+                matches!(interface.kind, Ethernet { .. } | Vlan { .. })
+            })
         })
         .min_by_key(|route| (std::cmp::Reverse(route.network.prefix()), route.metric))?;
     let own = || {
@@ -110,33 +112,55 @@ fn address_towards(snapshot: &Snapshot, remote: IpAddr) -> Option<IpAddr> {
     route.local_ip.or_else(own)
 }
 
-/// What the packet path must know.
-pub(crate) fn policy(snapshot: &Snapshot) -> dataplane::Policy {
+/// What the packet path must know, under these conditions: entries whose schedule is not in force and routes that fail
+/// are left out, names are the addresses they resolve to.
+pub(crate) fn policy(snapshot: &Snapshot, conditions: &Conditions) -> dataplane::Policy {
     let settings = &snapshot.settings;
+    let in_force = |schedule: &Option<_>| conditions.in_force(schedule.as_ref(), settings.utc_offset);
+    let rules = snapshot.policies.iter().filter(|policy| in_force(&policy.schedule));
+    let routing_rules = snapshot.routing_rules.iter().filter(|rule| in_force(&rule.schedule));
     dataplane::Policy {
         interfaces: snapshot.interfaces.iter().map(|interface| self::interface(snapshot, interface)).collect(),
-        tables: vec![dataplane::RoutingTable {
-            id: dataplane::MAIN,
-            name: "main".into(),
-            ordering: dataplane::Ordering::Default,
-            routes: snapshot.routes.iter().filter_map(route).collect(),
-        }],
-        routing_rules: Vec::new(),
-        access: Vec::new(),
-        rules: snapshot.policies.iter().map(rule).collect(),
+        tables: snapshot.tables.iter().map(|table| self::table(table, conditions)).collect(),
+        routing_rules: routing_rules.filter_map(|rule| routing_rule(rule, conditions)).collect(),
+        access: snapshot.access.iter().map(access).collect(),
+        rules: rules.filter_map(|policy| rule(policy, conditions)).collect(),
         settings: dataplane::Settings {
             connections_max: usize::try_from(settings.max_connections).unwrap_or(usize::MAX),
+            when_full: match settings.when_full {
+                objects::WhenFull::Drop => dataplane::WhenFull::Drop,
+                objects::WhenFull::Replace => dataplane::WhenFull::Replace,
+                objects::WhenFull::ReplaceLog => dataplane::WhenFull::ReplaceLog,
+            },
             tcp_opening: settings.timeouts.tcp_syn,
             tcp_established: settings.timeouts.tcp_open,
             tcp_closing: settings.timeouts.tcp_fin,
             udp: settings.timeouts.udp,
+            udp_both_ways: settings.timeouts.udp_both_ways,
             ping: settings.timeouts.ping,
+            igmp: settings.timeouts.igmp,
             other: settings.timeouts.other,
+            mss_max: settings.tcp_mss_max,
             mss_vpn_max: settings.tcp_mss_vpn_max,
+            mss_auto: settings.tcp_mss_auto,
+            strip_df_max: settings.strip_df_max,
+            ipsec_before_rules: settings.ipsec.before_rules,
             waiting_per_tunnel_max: WAITING_PER_TUNNEL_MAX,
             waiting_time: WAITING_TIME,
-            ..dataplane::Settings::default()
         },
+    }
+}
+
+fn table(table: &objects::RoutingTable, conditions: &Conditions) -> dataplane::RoutingTable {
+    dataplane::RoutingTable {
+        id: table_id(table.id),
+        name: table.name.as_str().into(),
+        ordering: match table.ordering {
+            objects::Ordering::Default => dataplane::Ordering::Default,
+            objects::Ordering::First => dataplane::Ordering::First,
+            objects::Ordering::Only => dataplane::Ordering::Only,
+        },
+        routes: conditions.routes_of(table).filter_map(route).collect(),
     }
 }
 
@@ -150,49 +174,144 @@ fn route(route: &objects::Route) -> Option<dataplane::Route> {
     })
 }
 
+fn routing_rule(rule: &objects::RoutingRule, conditions: &Conditions) -> Option<dataplane::RoutingRule> {
+    Some(dataplane::RoutingRule {
+        name: rule.name.as_str().into(),
+        source_interfaces: interfaces(&rule.source_interface),
+        source_networks: networks(&rule.source_network, conditions)?,
+        destination_interfaces: interfaces(&rule.destination_interface),
+        destination_networks: networks(&rule.destination_network, conditions)?,
+        services: rule.service.matches.iter().map(service).collect(),
+        forward: table_id(rule.forward),
+        back: table_id(rule.back),
+    })
+}
+
+fn access(access: &objects::Access) -> dataplane::AccessRule {
+    dataplane::AccessRule {
+        name: access.name.as_str().into(),
+        action: match access.action {
+            objects::AccessAction::Drop => dataplane::AccessAction::Drop,
+            objects::AccessAction::Accept => dataplane::AccessAction::Accept,
+            objects::AccessAction::Expect => dataplane::AccessAction::Expect,
+        },
+        interfaces: interfaces(&access.interface),
+        networks: access.network.clone(),
+        log: access.log,
+    }
+}
+
 fn interface(snapshot: &Snapshot, interface: &objects::Interface) -> dataplane::Interface {
     let kind = match &interface.kind {
         objects::InterfaceKind::Core => InterfaceKind::Core,
-        objects::InterfaceKind::Ethernet { .. } => InterfaceKind::Host,
-        objects::InterfaceKind::Tunnel(id) => {
-            let tunnel = snapshot.tunnel_by_id(*id);
-            let networks = |of: fn(&objects::Tunnel) -> &Vec<IpRange>| tunnel.map_or_else(Vec::new, |t| of(t).clone());
-            InterfaceKind::Tunnel(TunnelPath {
-                plaintext_mtu: tunnel.map_or(u16::MAX, |t| u16::try_from(t.plaintext_mtu).unwrap_or(u16::MAX)),
-                outer_ds: tunnel.and_then(|t| t.ipsec_ds),
-                originator: tunnel.and_then(|t| t.originator).into_iter().collect(),
-                ..TunnelPath::between(networks(|t| &t.local_networks), networks(|t| &t.remote_networks))
-            })
+        objects::InterfaceKind::Ethernet { owned: false, .. } => InterfaceKind::Host,
+        objects::InterfaceKind::Ethernet { owned: true, .. } | objects::InterfaceKind::Vlan { .. } => {
+            InterfaceKind::Port
         }
+        objects::InterfaceKind::Tunnel(id) => InterfaceKind::Tunnel(snapshot.tunnel_by_id(*id).map_or_else(
+            || TunnelPath::between(Vec::new(), Vec::new()),
+            |tunnel| TunnelPath {
+                plaintext_mtu: u16::try_from(tunnel.plaintext_mtu).unwrap_or(u16::MAX),
+                outer_ds: tunnel.ipsec_ds,
+                local_networks: tunnel.local_networks.clone(),
+                remote_networks: tunnel.remote_networks.clone(),
+                originator: tunnel.originator.into_iter().collect(),
+                sa_per: match tunnel.sa_per {
+                    objects::SaPer::Net => dataplane::SaPer::Net,
+                    objects::SaPer::Host => dataplane::SaPer::Host,
+                    objects::SaPer::Port => dataplane::SaPer::Port,
+                },
+                outer_table: table_id(tunnel.outgoing_table),
+            },
+        )),
     };
     dataplane::Interface {
         addresses: interface.addresses.iter().map(|(address, _)| *address).collect(),
         mtu: u16::try_from(interface.mtu).unwrap_or(u16::MAX),
+        table: interface.table.map(table_id),
+        equivalents: interface.equivalents.iter().copied().map(interface_id).collect(),
         ..dataplane::Interface::new(interface_id(interface.id), &interface.name, kind)
     }
 }
 
-fn rule(policy: &objects::Policy) -> dataplane::Rule {
-    let interfaces = |set: &objects::Interfaces| match set {
+fn interfaces(set: &objects::Interfaces) -> Option<Vec<dataplane::InterfaceId>> {
+    match set {
         objects::Interfaces::Any => None,
         objects::Interfaces::Only(ids) => Some(ids.iter().copied().map(interface_id).collect()),
-    };
-    dataplane::Rule {
+    }
+}
+
+/// `None`: no name of it is resolved, so nothing fits.
+fn networks(networks: &objects::Networks, conditions: &Conditions) -> Option<Vec<IpRange>> {
+    Some(networks.resolved(&conditions.names)).filter(|ranges| !ranges.is_empty())
+}
+
+/// `None`: nothing fits the policy under these conditions.
+fn rule(policy: &objects::Policy, conditions: &Conditions) -> Option<dataplane::Rule> {
+    let timeouts = &policy.service.timeouts;
+    Some(dataplane::Rule {
         name: policy.name.as_str().into(),
         source_interfaces: interfaces(&policy.source_interface),
-        source_networks: policy.source_network.clone(),
+        source_networks: networks(&policy.source_network, conditions)?,
         destination_interfaces: interfaces(&policy.destination_interface),
-        destination_networks: policy.destination_network.clone(),
+        destination_networks: networks(&policy.destination_network, conditions)?,
         services: policy.service.matches.iter().map(service).collect(),
         action: match policy.action {
             objects::Action::Allow => dataplane::RuleAction::Allow,
             objects::Action::Drop => dataplane::RuleAction::Drop,
             objects::Action::Reject => dataplane::RuleAction::Reject,
+            objects::Action::Stateless => dataplane::RuleAction::Stateless,
         },
-        source: dataplane::SourceTranslation::None,
-        destination: dataplane::DestinationTranslation::None,
-        timeouts: dataplane::ServiceTimeouts::default(),
+        source: source_translation(&policy.source),
+        destination: destination_translation(&policy.destination),
+        timeouts: dataplane::ServiceTimeouts {
+            initial: timeouts.initial,
+            idle: timeouts.idle,
+            closing: timeouts.closing,
+        },
         log: policy.log,
+    })
+}
+
+fn source_translation(source: &objects::SourceTranslation) -> dataplane::SourceTranslation {
+    use dataplane::SourceTranslation as Path;
+    match source {
+        objects::SourceTranslation::None => Path::None,
+        objects::SourceTranslation::Auto => Path::Auto,
+        objects::SourceTranslation::Interface => Path::Interface,
+        objects::SourceTranslation::Address(address) => Path::Address(*address),
+        objects::SourceTranslation::Pool(pool) => Path::Pool(Arc::new(dataplane::NatPool {
+            name: pool.name.as_str().into(),
+            ranges: pool.ranges.clone(),
+            kind: match pool.kind {
+                objects::NatPoolKind::Stateful => dataplane::NatPoolKind::Stateful,
+                objects::NatPoolKind::Stateless => dataplane::NatPoolKind::Stateless,
+                objects::NatPoolKind::Fixed => dataplane::NatPoolKind::Fixed,
+            },
+        })),
+        objects::SourceTranslation::Static(map) => Path::Static(address_map(*map)),
+    }
+}
+
+fn destination_translation(destination: &objects::DestinationTranslation) -> dataplane::DestinationTranslation {
+    match destination {
+        objects::DestinationTranslation::None => dataplane::DestinationTranslation::None,
+        objects::DestinationTranslation::Static { address, port } => dataplane::DestinationTranslation::Static {
+            address: address.map(address_map),
+            port: port.map(|port| match port {
+                objects::PortMap::Single(port) => dataplane::PortMap::Single(port),
+                objects::PortMap::Transposed { from_first, to_first } => {
+                    dataplane::PortMap::Transposed { from_first, to_first }
+                }
+            }),
+        },
+    }
+}
+
+fn address_map(map: objects::AddressMap) -> dataplane::AddressMap {
+    match map {
+        objects::AddressMap::Single(address) => dataplane::AddressMap::Single(address),
+        objects::AddressMap::Transposed { from, to_first } => dataplane::AddressMap::Transposed { from, to_first },
     }
 }
 
@@ -221,7 +340,7 @@ pub(crate) fn host_routes(snapshot: &Snapshot) -> Vec<HostRoute> {
     let own = snapshot.interface_by_id(objects::InterfaceId::CORE);
     let is_own = |address: &IpAddr| own.is_some_and(|core| core.addresses.iter().any(|(own, _)| own == address));
     let mut routes: Vec<HostRoute> = snapshot
-        .routes
+        .main_routes()
         .iter()
         .filter_map(|route| {
             let tunnel = snapshot.tunnels.iter().find(|tunnel| tunnel.id.interface() == route.interface)?;
@@ -232,6 +351,10 @@ pub(crate) fn host_routes(snapshot: &Snapshot) -> Vec<HostRoute> {
     routes.sort();
     routes.dedup_by_key(|route| (route.network, route.metric));
     routes
+}
+
+pub(crate) fn table_id(id: objects::TableId) -> dataplane::TableId {
+    dataplane::TableId(id.0)
 }
 
 pub(crate) fn interface_id(id: objects::InterfaceId) -> dataplane::InterfaceId {
@@ -260,6 +383,7 @@ mod tests {
             addresses: vec![(address.parse().unwrap(), 24)],
             mtu: 1500,
             gateways: gateways.iter().map(|gateway| gateway.parse().unwrap()).collect(),
+            leases: Vec::new(),
         };
         let hosts = [interface("lan", "172.16.1.1", &[]), interface("wan", "198.51.100.1", &["198.51.100.254"])];
         objects::compile_text(text, &hosts).unwrap().1
@@ -289,7 +413,7 @@ mod tests {
     #[test]
     fn a_tunnel_is_the_same_number_to_ike_the_packet_path_and_the_routes() {
         let snapshot = office(OFFICE);
-        let (config, policy) = (ike_config(&snapshot), policy(&snapshot));
+        let (config, policy) = (ike_config(&snapshot), policy(&snapshot, &Conditions::default()));
         let tunnel =
             policy.interfaces.iter().find(|interface| matches!(interface.kind, InterfaceKind::Tunnel(_))).unwrap();
         assert_eq!(tunnel.id.0, config.tunnels[0].id.0);
@@ -299,7 +423,7 @@ mod tests {
 
     #[test]
     fn a_translation_of_the_same_configuration_is_the_same() {
-        assert_eq!(policy(&office(OFFICE)), policy(&office(OFFICE)));
+        assert_eq!(policy(&office(OFFICE), &Conditions::default()), policy(&office(OFFICE), &Conditions::default()));
         assert_eq!(ike_config(&office(OFFICE)), ike_config(&office(OFFICE)));
     }
 }

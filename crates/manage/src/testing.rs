@@ -29,6 +29,7 @@ impl Console {
             addresses: vec![cidr(address)],
             mtu: 1500,
             gateways: gateways.iter().map(|gateway| gateway.parse().unwrap()).collect(),
+            leases: Vec::new(),
         };
         let interfaces =
             vec![interface("lan", "172.16.1.1/24", &[]), interface("wan", "198.51.100.1/24", &["198.51.100.254"])];

@@ -15,7 +15,8 @@ use crate::ipsec_tunnel::IpsecTunnel;
 use crate::psk::Psk;
 use crate::resolve::Resolver;
 use crate::snapshot::{
-    Action, HostInterface, Interface, InterfaceId, InterfaceKind, Interfaces, Policy, Snapshot, Tunnel, TunnelId,
+    Action, DestinationTranslation, HostInterface, Interface, InterfaceId, InterfaceKind, Interfaces, Link, Networks,
+    Ordering, Policy, RoutingTable, Snapshot, SourceTranslation, TableId, Tunnel, TunnelId,
 };
 use crate::{routes, settings, tunnels};
 
@@ -86,7 +87,15 @@ fn build(cx: &mut Resolver<'_>, hosts: &[HostInterface]) -> Option<Snapshot> {
     Some(Snapshot {
         interfaces,
         tunnels: compiled.into_iter().filter_map(|(_, tunnel)| tunnel).collect(),
-        routes: routes?,
+        tables: vec![RoutingTable {
+            id: TableId::MAIN,
+            name: "main".to_owned(),
+            ordering: Ordering::Default,
+            routes: routes?,
+        }],
+        routing_rules: Vec::new(),
+        access: Vec::new(),
+        link: Link::default(),
         policies: policies?,
         settings: settings?,
     })
@@ -142,7 +151,15 @@ impl Ids {
 fn core(own: &[Interface]) -> Interface {
     let full = |address: IpAddr| (address, if address.is_ipv4() { 32 } else { 128 });
     let addresses = own.iter().flat_map(|interface| &interface.addresses).map(|(address, _)| full(*address)).collect();
-    Interface { id: InterfaceId::CORE, name: "core".to_owned(), kind: InterfaceKind::Core, addresses, mtu: 65535 }
+    Interface {
+        id: InterfaceId::CORE,
+        name: "core".to_owned(),
+        kind: InterfaceKind::Core,
+        addresses,
+        mtu: 65535,
+        table: None,
+        equivalents: Vec::new(),
+    }
 }
 
 fn tunnel_interface(tunnel: &Tunnel) -> Interface {
@@ -153,6 +170,8 @@ fn tunnel_interface(tunnel: &Tunnel) -> Interface {
         kind: InterfaceKind::Tunnel(tunnel.id),
         addresses: tunnel.originator.map(full).into_iter().collect(),
         mtu: tunnel.plaintext_mtu,
+        table: None,
+        equivalents: Vec::new(),
     }
 }
 
@@ -226,7 +245,15 @@ fn ethernet(cx: &mut Resolver<'_>, object: &Object, hosts: &[HostInterface], id:
         }
     }
     let mtu = u32::try_from(read.mtu).ok()?;
-    Some(Interface { id, name, kind: InterfaceKind::Ethernet { device }, addresses: own, mtu })
+    Some(Interface {
+        id,
+        name,
+        kind: InterfaceKind::Ethernet { device, owned: false },
+        addresses: own,
+        mtu,
+        table: None,
+        equivalents: Vec::new(),
+    })
 }
 
 fn policies(cx: &mut Resolver<'_>, ids: &Ids) -> Option<Vec<Policy>> {
@@ -250,15 +277,18 @@ fn policy(cx: &mut Resolver<'_>, object: &Object, ids: &Ids) -> Option<Policy> {
         index,
         name: object.name.clone().unwrap_or_else(|| index.to_string()),
         source_interface: interface_set(cx, object, "SourceInterface", &read.source_interface, ids)?,
-        source_network,
+        source_network: Networks { ranges: source_network, names: Vec::new() },
         destination_interface: interface_set(cx, object, "DestinationInterface", &read.destination_interface, ids)?,
-        destination_network,
+        destination_network: Networks { ranges: destination_network, names: Vec::new() },
         service: cx.service(object, &read.service)?,
         action: match (read.action, read.reject) {
             (Wanted::Allow, _) => Action::Allow,
             (Wanted::Deny, false) => Action::Drop,
             (Wanted::Deny, true) => Action::Reject,
         },
+        source: SourceTranslation::None,
+        destination: DestinationTranslation::None,
+        schedule: None,
         log: read.log.then(|| read.severity.severity(read.action)),
     })
 }

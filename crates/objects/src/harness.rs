@@ -12,6 +12,7 @@ static HOSTS: LazyLock<Vec<HostInterface>> = LazyLock::new(|| {
         addresses: vec![(address.into(), 24)],
         mtu: 1500,
         gateways: Vec::new(),
+        leases: Vec::new(),
     };
     vec![host("lan", [172, 16, 1, 1]), host("wan", [198, 51, 100, 1])]
 });

@@ -31,9 +31,12 @@ mod tests;
 pub use compile::compile;
 pub use host::present;
 pub use snapshot::{
-    Action, Algorithms, HostInterface, IcmpTypes, Interface, InterfaceId, InterfaceKind, Interfaces, IpsecSettings,
-    LocalIdentity, NatTraversal, Policy, RemoteEndpoint, Route, RouteOrigin, Service, ServiceMatch, Settings,
-    SharedKey, Snapshot, Timeouts, Tunnel, TunnelId,
+    Access, AccessAction, Action, AddressMap, Algorithms, Conditions, DestinationTranslation, DynamicRoutes,
+    HostInterface, IcmpTypes, Interface, InterfaceId, InterfaceKind, Interfaces, IpsecSettings, Lease, Link,
+    LinkInterface, LinkPort, LocalIdentity, Mac, MonitoredHost, NatPool, NatPoolKind, NatTraversal, Networks, Ordering,
+    Policy, PollMethod, PortMap, Proxy, Publish, Reachability, RemoteEndpoint, Route, RouteKey, RouteMonitor,
+    RouteOrigin, RoutingRule, RoutingTable, SaPer, Schedule, Service, ServiceMatch, ServiceTimeouts, Settings,
+    SharedKey, Snapshot, SourceTranslation, StaticNeighbor, TableId, Timeouts, Tunnel, TunnelId, WhenFull,
 };
 
 use schema::{Object, Problem, Registry, Tree};
@@ -65,6 +68,8 @@ static REGISTRY: Registry = Registry {
         settings::TcpSettings::TYPE,
         settings::ConnTimeoutSettings::TYPE,
         settings::StateSettings::TYPE,
+        settings::IpSettings::TYPE,
+        settings::DateTime::TYPE,
         settings::RemoteMgmtSettings::TYPE,
     ],
     absent: ABSENT,
@@ -119,7 +124,6 @@ const ABSENT: &[&str] = &[
     "DynDnsClient",
     "DHCPServer",
     "OSPFProcess",
-    "IPSettings",
     "FragSettings",
     "LengthLimSettings",
     "HighAvailability",
@@ -191,7 +195,7 @@ pub fn reference() -> String {
 
 /// What types ask of one object beyond the kinds of its values.
 fn check(object: &Object, tree: &Tree) -> Vec<Problem> {
-    let mut problems: Vec<Problem> = routing::check(object).into_iter().collect();
+    let mut problems: Vec<Problem> = routing::check(object).into_iter().chain(settings::check(object)).collect();
     if object.dynamic && object.parent.is_some() && object.given().any(|(property, _)| property.name == "Address") {
         let name = tree.path(object);
         problems.push(

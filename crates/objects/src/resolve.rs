@@ -151,7 +151,11 @@ impl<'a> Resolver<'a> {
         let service = self.names.resolve(SERVICES, object.parent, name)?;
         let mut matches = Vec::new();
         self.matches(service, &mut Vec::new(), &mut matches)?;
-        Some(Service { name: service.name.clone().unwrap_or_default(), matches })
+        Some(Service {
+            name: service.name.clone().unwrap_or_default(),
+            matches,
+            timeouts: crate::snapshot::ServiceTimeouts::default(),
+        })
     }
 
     fn matches(&mut self, object: &Object, inside: &mut Vec<ObjectId>, matches: &mut Vec<ServiceMatch>) -> Option<()> {

@@ -54,7 +54,16 @@ pub(crate) fn compile(
         let metric = u32::try_from(read.metric).ok()?;
         for network in tunnel.remote_networks.iter().copied().flat_map(networks).filter(|_| read.route) {
             let interface = tunnel.id.interface();
-            add(Route { interface, network, gateway: None, local_ip: None, metric, origin: RouteOrigin::Tunnel });
+            add(Route {
+                interface,
+                network,
+                gateway: None,
+                local_ip: None,
+                metric,
+                origin: RouteOrigin::Tunnel,
+                proxy: Vec::new(),
+                monitor: None,
+            });
         }
     }
     let mut complete = true;
@@ -70,7 +79,16 @@ pub(crate) fn compile(
 }
 
 const fn core(network: IpRange) -> Route {
-    Route { interface: InterfaceId::CORE, network, gateway: None, local_ip: None, metric: 0, origin: RouteOrigin::Core }
+    Route {
+        interface: InterfaceId::CORE,
+        network,
+        gateway: None,
+        local_ip: None,
+        metric: 0,
+        origin: RouteOrigin::Core,
+        proxy: Vec::new(),
+        monitor: None,
+    }
 }
 
 fn of_interface(cx: &mut Resolver<'_>, object: &Object, interface: &Interface) -> Option<Vec<Route>> {
@@ -83,6 +101,8 @@ fn of_interface(cx: &mut Resolver<'_>, object: &Object, interface: &Interface) -
         local_ip: None,
         metric,
         origin: RouteOrigin::Interface,
+        proxy: Vec::new(),
+        monitor: None,
     };
     let mut routes = Vec::new();
     if read.network_route {
@@ -143,5 +163,7 @@ fn declared(cx: &mut Resolver<'_>, object: &Object, ids: &Ids) -> Option<Option<
         local_ip,
         metric,
         origin: RouteOrigin::Configured,
+        proxy: Vec::new(),
+        monitor: None,
     }))
 }

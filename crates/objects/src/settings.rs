@@ -1,10 +1,10 @@
 //! The settings of the gateway as a whole: one object of each type, always there.
 
 use base::Duration;
-use schema::kind::{Bool, Integer};
-use schema::{Naming, Tree, object};
+use schema::kind::{Bool, Integer, Text};
+use schema::{Naming, Object, Problem, Tree, choice, object};
 
-use crate::snapshot::{IpsecSettings, Settings, Timeouts};
+use crate::snapshot::{IpsecSettings, Settings, Timeouts, WhenFull};
 
 object! {
     /// Settings of IKE and IPsec.
@@ -12,7 +12,7 @@ object! {
         category: Some("Settings"),
         naming: Naming::Single,
         absent: &[
-            "IPsecMaxRules", "IKESendCRLs", "IPsecBeforeRules", "IKECRLValidityTime", "IKECRLVailityTime",
+            "IPsecMaxRules", "IKESendCRLs", "IKECRLValidityTime", "IKECRLVailityTime",
             "IKEMaxCAPath", "IPsecCertCacheMaxCerts", "IPsecGWNameCacheTime", "DPDMetric", "DPDKeepTime",
             "DPDExpireTime", "XCBCFallback", "IKEv2SALingerTime", "IKEv2UseClientSubnet",
             "IPsecDeleteSAOnIPValidationFailure", "IKEv2DisableStationIDs", "IKEv2AllowPortChange",
@@ -22,6 +22,8 @@ object! {
 
     /// Tunnels beyond this number are disabled when the configuration is activated.
     default max_tunnels as "IPsecMaxTunnels": Integer<1, 100000> = "10000";
+    /// IKE and ESP for the gateway itself need no IP policy.
+    default before_rules as "IPsecBeforeRules": Bool = "Yes";
     /// Tell a peer with which there are no SAs that it may forget the ones it remembers.
     default initial_contact as "IKESendInitialContact": Bool = "Yes";
     /// Demand a cookie from every peer that begins a negotiation, not only under load. For tests.
@@ -53,11 +55,14 @@ object! {
         category: Some("Settings"),
         naming: Naming::Single,
         absent: &[
-            "TCPMSSMin", "TCPMSSOnLow", "TCPMSSMax", "TCPMSSOnHigh", "TCPMSSAutoClamping", "TCPMSSLogLevel",
-            "TCPOptionSizes",
+            "TCPMSSMin", "TCPMSSOnLow", "TCPMSSOnHigh", "TCPMSSLogLevel", "TCPOptionSizes",
         ],
     }
 
+    /// Largest segment, in bytes, of TCP connections that use no tunnel.
+    default mss_max as "TCPMSSMax": Integer<216, 65495> = "1460";
+    /// Lower the segments to what the interfaces on the way take, too.
+    default mss_auto as "TCPMSSAutoClamping": Bool = "Yes";
     /// Largest segment, in bytes, of TCP connections through a tunnel. Keep it below what fits into the tunnel.
     default mss_vpn_max as "TCPMSSVPNMax": Integer<216, 65495> = "1400";
 }
@@ -67,7 +72,6 @@ object! {
     pub struct ConnTimeoutSettings: "ConnTimeoutSettings" {
         category: Some("Settings"),
         naming: Naming::Single,
-        absent: &["ConnLife_IGMP", "UDPBidirectionalKeepAlive"],
     }
 
     /// TCP until it is open.
@@ -78,6 +82,10 @@ object! {
     default tcp_fin as "ConnLife_TCP_FIN": Integer<1, 2592000> = "80";
     /// UDP.
     default udp as "ConnLife_UDP": Integer<1, 2592000> = "130";
+    /// Answers keep UDP connections alive too, not only packets of whoever opened them.
+    default udp_both as "UDPBidirectionalKeepAlive": Bool = "No";
+    /// IGMP.
+    default igmp as "ConnLife_IGMP": Integer<1, 2592000> = "12";
     /// Ping.
     default ping as "ConnLife_Ping": Integer<1, 2592000> = "8";
     /// Everything else.
@@ -101,11 +109,81 @@ object! {
     pub struct StateSettings: "StateSettings" {
         category: Some("Settings"),
         naming: Naming::Single,
-        absent: &["ConnReplace", "DynamicMaxConnections", "LogConnections"],
+        absent: &["DynamicMaxConnections", "LogConnections"],
     }
 
     /// Connections that are remembered at the same time.
     default max_connections as "MaxConnections": Integer<16, 16000000> = "262144";
+    /// What happens to a new connection beyond that number.
+    default replace as "ConnReplace": ConnReplace = "ReplaceLog";
+}
+
+choice! {
+    /// What happens to a new connection when the table is full.
+    pub enum ConnReplace {
+        /// It is dropped.
+        Drop = "Drop",
+        /// The connection that has been idle longest is forgotten.
+        Replace = "Replace",
+        /// The same, and the log says so.
+        ReplaceLog = "ReplaceLog",
+    }
+}
+
+object! {
+    /// Settings of IP packets.
+    pub struct IpSettings: "IPSettings" {
+        category: Some("Settings"),
+        naming: Naming::Single,
+        absent: &[
+            "LogNonIP4", "BlockMulticastSrc", "TTLMin", "TTLOnLow", "DefaultTTL", "LayerSizeConsistency",
+            "IPOptionSizes", "IPOptions_SR", "IPOptions_TS", "IPOptions_RTRALT", "IPOptions_OTHER",
+            "DirectedBroadcasts", "IPRF",
+        ],
+    }
+
+    /// IPv4 packets up to this many bytes may be fragmented on their way, even if they say that they may not (DF); 0
+    /// leaves all as they are.
+    default strip_df as "StripDF" or "StripDontFragment": Integer<0, 65535> = "65535";
+}
+
+object! {
+    /// The gateway's time.
+    pub struct DateTime: "DateTime" {
+        category: Some("Settings"),
+        naming: Naming::Single,
+        absent: &[
+            "TimeZone", "DSTEnabled", "DSTOffset", "DSTStartMonth", "DSTStartDay", "DSTEndMonth", "DSTEndDay",
+            "TimeSynchronization", "TimeSyncServer1", "TimeSyncServer2", "TimeSyncServer3",
+        ],
+    }
+
+    /// How far the local time, which schedules go by, is ahead of UTC: `+02:00`, or `-05:30` where it is behind. There
+    /// is no summer time.
+    default offset as "UTCOffset": Text = "+00:00";
+}
+
+/// Seconds east of UTC of `+HH:MM` or `-HH:MM`.
+pub(crate) fn utc_offset(text: &str) -> Option<i32> {
+    let (sign, rest) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text.strip_prefix('+')?),
+    };
+    let (hours, minutes) = rest.split_once(':')?;
+    let number =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<i32>().ok()).flatten();
+    let (hours, minutes) = (number(hours)?, number(minutes)?);
+    (hours <= 14 && minutes <= 59).then_some(sign * (hours * 3600 + minutes * 60))
+}
+
+/// What is wrong with settings beyond the kinds of their values.
+pub(crate) fn check(object: &Object) -> Option<Problem> {
+    let read = (object.info.name == DateTime::TYPE.name).then(|| DateTime::read(object))??;
+    utc_offset(&read.offset).is_none().then(|| {
+        Problem::error(format!("found \"{}\"; expected hours and minutes as in +02:00, at most 14:59", read.offset))
+            .property("UTCOffset")
+            .at(object.place("UTCOffset"))
+    })
 }
 
 /// Reads every settings object. `None`: a value is not of its kind, which checking has reported.
@@ -115,9 +193,12 @@ pub(crate) fn compile(tree: &Tree) -> Option<Settings> {
     let timeouts = ConnTimeoutSettings::read(tree.single(ConnTimeoutSettings::TYPE)?)?;
     let management = RemoteMgmtSettings::read(tree.single(RemoteMgmtSettings::TYPE)?)?;
     let state = StateSettings::read(tree.single(StateSettings::TYPE)?)?;
+    let ip = IpSettings::read(tree.single(IpSettings::TYPE)?)?;
+    let time = DateTime::read(tree.single(DateTime::TYPE)?)?;
     let number = |value: u64| u32::try_from(value).ok();
     Some(Settings {
         ipsec: IpsecSettings {
+            before_rules: ipsec.before_rules,
             max_tunnels: number(ipsec.max_tunnels)?,
             initial_contact: ipsec.initial_contact,
             force_cookies: ipsec.force_cookies,
@@ -131,16 +212,27 @@ pub(crate) fn compile(tree: &Tree) -> Option<Settings> {
             fragment_size: number(ipsec.fragment_size)?,
             auto_establish_retry: Duration::from_secs(ipsec.auto_establish_retry),
         },
+        tcp_mss_max: u16::try_from(tcp.mss_max).ok()?,
+        tcp_mss_auto: tcp.mss_auto,
+        strip_df_max: u16::try_from(ip.strip_df).ok()?,
         tcp_mss_vpn_max: u16::try_from(tcp.mss_vpn_max).ok()?,
         timeouts: Timeouts {
             tcp_syn: Duration::from_secs(timeouts.tcp_syn),
             tcp_open: Duration::from_secs(timeouts.tcp),
             tcp_fin: Duration::from_secs(timeouts.tcp_fin),
             udp: Duration::from_secs(timeouts.udp),
+            udp_both_ways: timeouts.udp_both,
             ping: Duration::from_secs(timeouts.ping),
+            igmp: Duration::from_secs(timeouts.igmp),
             other: Duration::from_secs(timeouts.other),
         },
         max_connections: number(state.max_connections)?,
+        when_full: match state.replace {
+            ConnReplace::Drop => WhenFull::Drop,
+            ConnReplace::Replace => WhenFull::Replace,
+            ConnReplace::ReplaceLog => WhenFull::ReplaceLog,
+        },
+        utc_offset: utc_offset(&time.offset)?,
         validation_timeout: Duration::from_secs(management.validation),
     })
 }

@@ -1,10 +1,27 @@
 //! What the engine is told: a whole configuration, checked, resolved and typed. Plain data without names to look up.
 
-use std::net::IpAddr;
+mod link;
+mod routing;
+mod rules;
+mod schedule;
+
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use base::{Duration, IpRange, Secret, Severity};
+use base::{Duration, IpRange, Secret};
 use crypto::{Encryption, Group, Integrity, Prf};
+
+pub use link::{Link, LinkInterface, LinkPort, Mac, Proxy, Publish, StaticNeighbor};
+pub use routing::{
+    Conditions, MonitoredHost, Ordering, PollMethod, Reachability, Route, RouteKey, RouteMonitor, RouteOrigin,
+    RoutingRule, RoutingTable, TableId,
+};
+pub use rules::{
+    Access, AccessAction, Action, AddressMap, DestinationTranslation, IcmpTypes, Interfaces, NatPool, NatPoolKind,
+    Networks, Policy, PortMap, Service, ServiceMatch, ServiceTimeouts, SourceTranslation,
+};
+pub use schedule::Schedule;
+pub(crate) use schedule::date;
 
 /// A complete, valid configuration. Two that are equal need no change of anything.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,15 +30,58 @@ pub struct Snapshot {
     pub interfaces: Vec<Interface>,
     /// The tunnels that are enabled, in the administrator's order, which is the order of selection as responder.
     pub tunnels: Vec<Arc<Tunnel>>,
-    /// Routing table `main` with everything in it: core routes, interface routes, the tunnels' own, configured ones.
-    pub routes: Vec<Route>,
+    /// The routing tables, `main` first.
+    pub tables: Vec<RoutingTable>,
+    /// Which table a connection is routed by, first match decides. What matches none is routed by the table of the
+    /// interface it came in by.
+    pub routing_rules: Vec<RoutingRule>,
+    /// The access rules, first match decides.
+    pub access: Vec<Access>,
     /// The IP rule set, first match decides. What matches none is dropped.
     pub policies: Vec<Policy>,
+    /// The network cards that the gateway owns at layer 2.
+    pub link: Link,
     /// What applies to the gateway as a whole.
     pub settings: Settings,
 }
 
 impl Snapshot {
+    /// The routes of table `main`.
+    pub fn main_routes(&self) -> &[Route] {
+        self.tables.first().map_or(&[], |table| &table.routes)
+    }
+
+    /// The routing table of this name, in any case.
+    pub fn table(&self, name: &str) -> Option<&RoutingTable> {
+        self.tables.iter().find(|table| table.name.eq_ignore_ascii_case(name))
+    }
+
+    /// The routing table with this number.
+    pub fn table_by_id(&self, id: TableId) -> Option<&RoutingTable> {
+        self.tables.iter().find(|table| table.id == id)
+    }
+
+    /// Every host name that must be resolved, each once, in order.
+    pub fn names(&self) -> Vec<&str> {
+        let policies = self.policies.iter().flat_map(|policy| [&policy.source_network, &policy.destination_network]);
+        let rules = self.routing_rules.iter().flat_map(|rule| [&rule.source_network, &rule.destination_network]);
+        let mut names: Vec<&str> =
+            policies.chain(rules).flat_map(|networks| &networks.names).map(String::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// The schedules in use, each once.
+    pub fn schedules(&self) -> Vec<&Arc<Schedule>> {
+        let policies = self.policies.iter().filter_map(|policy| policy.schedule.as_ref());
+        let rules = self.routing_rules.iter().filter_map(|rule| rule.schedule.as_ref());
+        let mut schedules: Vec<&Arc<Schedule>> = policies.chain(rules).collect();
+        schedules.sort_by(|a, b| a.name.cmp(&b.name));
+        schedules.dedup_by(|a, b| a.name == b.name);
+        schedules
+    }
+
     /// The interface of this name, in any case.
     pub fn interface(&self, name: &str) -> Option<&Interface> {
         self.interfaces.iter().find(|interface| interface.name.eq_ignore_ascii_case(name))
@@ -77,6 +137,11 @@ pub struct Interface {
     pub addresses: Vec<(IpAddr, u8)>,
     /// Largest packet that passes, in bytes.
     pub mtu: u32,
+    /// The only table it belongs to, by which what comes in is routed; `None`: it belongs to all, and what comes in is
+    /// routed by `main`.
+    pub table: Option<TableId>,
+    /// Interfaces that are the same as this one to the access check.
+    pub equivalents: Vec<InterfaceId>,
 }
 
 /// What an interface is.
@@ -88,6 +153,15 @@ pub enum InterfaceKind {
     Ethernet {
         /// Its name in the kernel.
         device: String,
+        /// The gateway owns it at layer 2, addresses and ARP included; otherwise the kernel does.
+        owned: bool,
+    },
+    /// A VLAN on an Ethernet interface that the gateway owns.
+    Vlan {
+        /// The Ethernet interface.
+        base: InterfaceId,
+        /// 1 to 4094.
+        vlan: u16,
     },
     /// An IPsec tunnel.
     Tunnel(TunnelId),
@@ -144,6 +218,53 @@ pub struct Tunnel {
     pub plaintext_mtu: u32,
     /// The gateway's own address inside the tunnel; `None`: it sends nothing of its own into it.
     pub originator: Option<IpAddr>,
+    /// What a pair of SAs is asked for.
+    pub sa_per: SaPer,
+    /// The table that outer packets are routed by.
+    pub outgoing_table: TableId,
+    /// Routes that are added for what an SA leads to, as long as it is there; `None`: none.
+    pub dynamic_routes: Option<DynamicRoutes>,
+}
+
+/// What traffic shares a pair of SAs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SaPer {
+    /// All between a local and a remote network.
+    #[default]
+    Net,
+    /// All between two hosts.
+    Host,
+    /// All between two hosts with the same protocol and ports.
+    Port,
+}
+
+/// How routes are made of the SAs of a tunnel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DynamicRoutes {
+    /// The table they go to.
+    pub table: TableId,
+    /// Their metric.
+    pub metric: u32,
+    /// Interfaces on which the gateway answers for the hosts behind them.
+    pub proxy: Vec<InterfaceId>,
+}
+
+impl DynamicRoutes {
+    /// The route for what one SA leads to; nothing when that is no network.
+    pub fn route(&self, tunnel: TunnelId, remote: IpRange) -> Option<(TableId, Route)> {
+        remote.prefix()?;
+        let route = Route {
+            interface: tunnel.interface(),
+            network: remote,
+            gateway: None,
+            local_ip: None,
+            metric: self.metric,
+            origin: RouteOrigin::Tunnel,
+            proxy: self.proxy.clone(),
+            monitor: None,
+        };
+        Some((self.table, route))
+    }
 }
 
 /// A pre-shared key and the name of its object. Equal when both are, compared in constant time.
@@ -209,150 +330,47 @@ pub struct Algorithms {
     pub prf: Vec<Prf>,
 }
 
-/// A route of table `main`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// Where packets go.
-    pub interface: InterfaceId,
-    /// Which packets: always exactly a network, so `network.prefix()` is never `None`.
-    pub network: IpRange,
-    /// The next hop; `None`: the destination itself is on the link (or in the tunnel).
-    pub gateway: Option<IpAddr>,
-    /// Own address towards this network, where it is not the interface's.
-    pub local_ip: Option<IpAddr>,
-    /// Of two routes to the same network the one with the lower metric is used.
-    pub metric: u32,
-    /// Why it is there.
-    pub origin: RouteOrigin,
-}
-
-/// Why a route is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RouteOrigin {
-    /// An address of the gateway itself, or multicast: leads to `core`.
-    Core,
-    /// A network on an interface of the host, or its default gateway.
-    Interface,
-    /// A tunnel's automatic route (`AutoInterfaceNetworkRoute`).
-    Tunnel,
-    /// A Route object.
-    Configured,
-}
-
-/// One entry of the IP rule set.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// Position in the rule set, from 1.
-    pub index: u32,
-    /// Its name, or its position as text when it has none.
-    pub name: String,
-    /// Where the packet came from.
-    pub source_interface: Interfaces,
-    /// Source addresses, never empty.
-    pub source_network: Vec<IpRange>,
-    /// Where the route leads.
-    pub destination_interface: Interfaces,
-    /// Destination addresses, never empty.
-    pub destination_network: Vec<IpRange>,
-    /// What the packet is.
-    pub service: Service,
-    /// What becomes of it.
-    pub action: Action,
-    /// Severity of the log message of a connection or a drop; `None`: it is not logged.
-    pub log: Option<Severity>,
-}
-
-/// A set of interfaces.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Interfaces {
-    /// Every one, `core` too.
-    Any,
-    /// These.
-    Only(Vec<InterfaceId>),
-}
-
-impl Interfaces {
-    /// True when `interface` belongs to the set.
-    pub fn contains(&self, interface: InterfaceId) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Only(interfaces) => interfaces.contains(&interface),
-        }
-    }
-}
-
-/// What a policy does with a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Forward, and remember the connection.
-    Allow,
-    /// Drop in silence.
-    Drop,
-    /// Drop and say so: TCP RST or ICMP unreachable.
-    Reject,
-}
-
-/// A service, groups unfolded: a packet fits when it fits one of the matches.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Service {
-    /// Name of the service object, for messages.
-    pub name: String,
-    /// The alternatives, never empty.
-    pub matches: Vec<ServiceMatch>,
-}
-
-/// One kind of traffic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ServiceMatch {
-    /// TCP between these ports.
-    Tcp {
-        /// Source ports as inclusive pairs.
-        source: Vec<(u16, u16)>,
-        /// Destination ports as inclusive pairs.
-        destination: Vec<(u16, u16)>,
-    },
-    /// UDP between these ports.
-    Udp {
-        /// Source ports as inclusive pairs.
-        source: Vec<(u16, u16)>,
-        /// Destination ports as inclusive pairs.
-        destination: Vec<(u16, u16)>,
-    },
-    /// ICMP for IPv4.
-    Icmp(IcmpTypes),
-    /// ICMP for IPv6.
-    Icmpv6(IcmpTypes),
-    /// Any IP protocol whose number lies within the inclusive pair, whatever its ports. `(0, 255)` is all traffic.
-    Protocol(u8, u8),
-}
-
-/// Which ICMP messages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum IcmpTypes {
-    /// All.
-    All,
-    /// These types, any code.
-    Only(Vec<u8>),
-}
-
 /// What applies to the gateway as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// IKE and ESP.
     pub ipsec: IpsecSettings,
+    /// Largest TCP MSS of connections that use no tunnel (`TCPMSSMax`), bytes.
+    pub tcp_mss_max: u16,
     /// Largest TCP MSS of connections through a tunnel (`TCPMSSVPNMax`), bytes.
     pub tcp_mss_vpn_max: u16,
+    /// Lower the MSS to what the interfaces on the way take, too (`TCPMSSAutoClamping`).
+    pub tcp_mss_auto: bool,
+    /// DF is taken off IPv4 packets up to this length, bytes; 0: never (`StripDF`).
+    pub strip_df_max: u16,
     /// How long an idle connection is remembered.
     pub timeouts: Timeouts,
     /// Connections that are remembered at the same time.
     pub max_connections: u32,
+    /// What happens to a new connection beyond that (`ConnReplace`).
+    pub when_full: WhenFull,
+    /// The gateway's time zone, seconds east of UTC.
+    pub utc_offset: i32,
     /// A new configuration that is not confirmed within this time is taken back (`NetconBiDirTimeout`).
     pub validation_timeout: Duration,
+}
+
+/// What happens to a new connection when the table is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It is dropped.
+    Drop,
+    /// The one that has been idle longest goes, in silence.
+    Replace,
+    /// The one that has been idle longest goes, and the log says so.
+    ReplaceLog,
 }
 
 /// Bounds and switches of IKE and ESP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IpsecSettings {
+    /// IKE and ESP for the gateway itself go past the rule set.
+    pub before_rules: bool,
     /// Tunnels beyond this number are refused.
     pub max_tunnels: u32,
     /// Send INITIAL_CONTACT (RFC 7296 section 2.4).
@@ -390,14 +408,18 @@ pub struct Timeouts {
     pub tcp_fin: Duration,
     /// UDP.
     pub udp: Duration,
+    /// Answers keep UDP alive too, not only packets of whoever opened it.
+    pub udp_both_ways: bool,
     /// ICMP echo.
     pub ping: Duration,
+    /// IGMP.
+    pub igmp: Duration,
     /// Any other protocol.
     pub other: Duration,
 }
 
 /// An interface as the host's kernel has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostInterface {
     /// Name in the kernel.
     pub name: String,
@@ -407,4 +429,21 @@ pub struct HostInterface {
     pub mtu: u32,
     /// Next hops of default routes over this interface, one for each family at most.
     pub gateways: Vec<IpAddr>,
+    /// What DHCP servers lent to the gateway on it, where the gateway owns it at layer 2.
+    pub leases: Vec<Lease>,
+}
+
+/// What a DHCP server lent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The VLAN it was asked for on; `None`: without tag.
+    pub vlan: Option<u16>,
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Prefix length of its network.
+    pub prefix: u8,
+    /// The router, if it named one.
+    pub gateway: Option<Ipv4Addr>,
+    /// DNS servers, best first.
+    pub dns: Vec<Ipv4Addr>,
 }

@@ -72,6 +72,7 @@ fn host(name: &str, own: &str, prefix: u8, gateway: Option<&str>) -> HostInterfa
         addresses: vec![(address(own), prefix)],
         mtu: 1500,
         gateways: gateway.map(address).into_iter().collect(),
+        leases: Vec::new(),
     }
 }
 
@@ -157,10 +158,11 @@ fn example_10_3_works_as_printed_once_the_typing_error_is_mended() {
     assert_eq!(snapshot.policies[0].destination_interface, Interfaces::Only(vec![tunnel.id.interface()]));
     assert_eq!(snapshot.policies[0].service.matches, [ServiceMatch::Protocol(0, 255)]);
     assert_eq!((snapshot.policies[1].name.as_str(), snapshot.policies[1].index), ("branch_to_hq", 2));
-    let to_branch: Vec<_> = snapshot.routes.iter().filter(|route| route.interface == tunnel.id.interface()).collect();
+    let to_branch: Vec<_> =
+        snapshot.main_routes().iter().filter(|route| route.interface == tunnel.id.interface()).collect();
     let metrics: Vec<_> = to_branch.iter().map(|route| (route.origin, route.metric)).collect();
     assert_eq!(metrics, [(RouteOrigin::Tunnel, 90), (RouteOrigin::Configured, 100)]);
-    let default = snapshot.routes.iter().find(|route| route.network == IpRange::ALL_V4).unwrap();
+    let default = snapshot.main_routes().iter().find(|route| route.network == IpRange::ALL_V4).unwrap();
     assert_eq!((default.gateway, default.metric), (Some(address("198.51.100.254")), 100));
 }
 
@@ -314,12 +316,12 @@ fn the_interfaces_of_the_host_and_their_addresses_need_no_declaration() {
                 DestinationNetwork=InterfaceAddresses/wan_ip Service=ping-inbound Action=Allow LogEnabled=No";
     let (snapshot, _) = snapshot(text);
     let policy = &snapshot.policies[0];
-    assert_eq!(policy.source_network[0].to_string(), "198.51.100.0/24");
-    assert_eq!(policy.destination_network[0].to_string(), "198.51.100.1");
+    assert_eq!(policy.source_network.ranges[0].to_string(), "198.51.100.0/24");
+    assert_eq!(policy.destination_network.ranges[0].to_string(), "198.51.100.1");
     assert_eq!(policy.destination_interface, Interfaces::Only(vec![InterfaceId::CORE]));
     assert_eq!(policy.service.matches, [ServiceMatch::Icmp(IcmpTypes::Only(vec![8]))]);
     assert_eq!(policy.log, None);
-    let core = snapshot.routes.iter().filter(|route| route.origin == RouteOrigin::Core);
+    let core = snapshot.main_routes().iter().filter(|route| route.origin == RouteOrigin::Core);
     assert!(core.clone().any(|route| route.network.to_string() == "172.16.1.1"));
     assert!(core.clone().any(|route| route.network.to_string() == "224.0.0.0/4"));
 }
@@ -336,7 +338,7 @@ fn a_host_with_ipv6_and_a_gateway_beside_its_network_has_nothing_wrong() {
     let own: Vec<String> = snapshot.interfaces[1].addresses.iter().map(|(a, p)| format!("{a}/{p}")).collect();
     assert_eq!(own, ["203.0.113.7/32", "2001:db8:1::7/64", "203.0.113.8/32"]);
     assert_eq!(snapshot.tunnel("t").unwrap().originator, Some(address("2001:db8:1::7")));
-    let default: Vec<_> = snapshot.routes.iter().filter(|route| route.network == IpRange::ALL_V6).collect();
+    let default: Vec<_> = snapshot.main_routes().iter().filter(|route| route.network == IpRange::ALL_V6).collect();
     assert_eq!(default[0].gateway, Some(address("fe80::1")));
     assert!(snapshot.interface("lo").is_none());
 }

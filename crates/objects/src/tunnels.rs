@@ -13,7 +13,7 @@ use crate::ipsec_tunnel::{IdType, IpsecTunnel, OriginatorType, Traversal};
 use crate::psk::Psk;
 use crate::resolve::Resolver;
 use crate::snapshot::{
-    Algorithms, Interface, LocalIdentity, NatTraversal, RemoteEndpoint, SharedKey, Tunnel, TunnelId,
+    Algorithms, Interface, LocalIdentity, NatTraversal, RemoteEndpoint, SaPer, SharedKey, TableId, Tunnel, TunnelId,
 };
 
 /// Below these many seconds renewing keys costs more than it protects.
@@ -91,6 +91,9 @@ pub(crate) fn compile(
         ipsec_ds: read.ipsec_ds.and_then(|ds| u8::try_from(ds).ok()),
         plaintext_mtu: u32::try_from(read.plaintext_mtu).ok()?,
         originator,
+        sa_per: SaPer::Net,
+        outgoing_table: TableId::MAIN,
+        dynamic_routes: None,
     })
 }
 

@@ -73,7 +73,7 @@ fn parse(text: &str) -> Result<HostInterface, Exit> {
             if length > if address.is_ipv4() { 32 } else { 128 } { Err(wrong()) } else { Ok((address, length)) }
         })
         .collect::<Result<_, _>>()?;
-    Ok(HostInterface { name: name.to_owned(), addresses, mtu: MTU, gateways: Vec::new() })
+    Ok(HostInterface { name: name.to_owned(), addresses, mtu: MTU, ..HostInterface::default() })
 }
 
 #[cfg(test)]

@@ -64,8 +64,7 @@ impl Netlink {
             if Some(index) == own || link.header.flags.contains(LinkFlags::Loopback) {
                 continue;
             }
-            let mut interface =
-                HostInterface { name: String::new(), addresses: Vec::new(), mtu: 1_500, gateways: Vec::new() };
+            let mut interface = HostInterface { mtu: 1_500, ..HostInterface::default() };
             for attribute in link.attributes {
                 match attribute {
                     LinkAttribute::IfName(name) => interface.name = name,

@@ -19,8 +19,11 @@ pub(super) fn run(gateway: &engine::Gateway, arguments: &Arguments<'_>) -> Outco
         return Outcome::failed(format!("There is no routing table {table}; the only one is main.\n"));
     }
     let snapshot = gateway.snapshot();
-    let mut routes: Vec<_> =
-        snapshot.routes.iter().filter(|route| route.origin != RouteOrigin::Core || arguments.has("all")).collect();
+    let mut routes: Vec<_> = snapshot
+        .main_routes()
+        .iter()
+        .filter(|route| route.origin != RouteOrigin::Core || arguments.has("all"))
+        .collect();
     // IPv4 before IPv6; in each the longest prefix first, as they are searched.
     routes.sort_by_key(|route| {
         (!route.network.is_ipv4(), std::cmp::Reverse(route.network.prefix()), route.network, route.metric)

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use objects::{Action, IcmpTypes, Interfaces, ServiceMatch, Snapshot};
+use objects::{Action, IcmpTypes, Interfaces, Networks, ServiceMatch, Snapshot};
 
 use super::{Arguments, Outcome, list};
 use crate::table::Table;
@@ -21,10 +21,11 @@ pub(super) fn run(gateway: &engine::Gateway, arguments: &Arguments<'_>) -> Outco
                 Action::Allow => "Allow",
                 Action::Drop => "Drop",
                 Action::Reject => "Reject",
+                Action::Stateless => "Stateless",
             }
             .to_owned(),
-            format!("{source}:{}", list(&policy.source_network)),
-            format!("{destination}:{}", list(&policy.destination_network)),
+            format!("{source}:{}", networks(&policy.source_network)),
+            format!("{destination}:{}", networks(&policy.destination_network)),
             policy.service.name.clone(),
         ]);
     }
@@ -38,6 +39,11 @@ pub(super) fn run(gateway: &engine::Gateway, arguments: &Arguments<'_>) -> Outco
         }
     }
     Outcome::ok(text)
+}
+
+fn networks(networks: &Networks) -> String {
+    let ranges = networks.ranges.iter().map(ToString::to_string);
+    ranges.chain(networks.names.iter().cloned()).collect::<Vec<_>>().join(",")
 }
 
 fn interfaces(snapshot: &Snapshot, set: &Interfaces) -> String {

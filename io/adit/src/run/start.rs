@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn the_tun_device_takes_what_any_interface_takes_up_to_a_limit() {
         let interface =
-            |mtu| objects::HostInterface { name: "lan".to_owned(), addresses: Vec::new(), mtu, gateways: Vec::new() };
+            |mtu| objects::HostInterface { name: "lan".to_owned(), mtu, ..objects::HostInterface::default() };
         assert_eq!(tun_mtu(&[]), 1_500);
         assert_eq!(tun_mtu(&[interface(1_280)]), 1_500);
         assert_eq!(tun_mtu(&[interface(1_500), interface(9_000)]), 9_000);
