@@ -27,6 +27,7 @@ fn main() -> Outcome {
     // For `nat_icmp` the first byte says which sides are translated.
     let sided = (1..4).flat_map(|sides| packets.iter().map(move |packet| [&[sides], packet.as_slice()].concat()));
     write("nat_icmp", sided)?;
+    write("frames", link::harness::seeds().into_iter())?;
     write("ip_packet", packets.into_iter())?;
     let examples = [
         include_str!("../../examples/lan-to-lan/head-office.adit"),

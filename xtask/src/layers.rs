@@ -20,12 +20,13 @@ const LAYERS: &[Row] = &[
     ("crypto", &["base"]),
     ("ike", &["base", "wire", "crypto"]),
     ("dataplane", &["base", "wire", "crypto"]),
+    ("link", &["base", "wire"]),
     ("schema", &["base"]),
     ("objects", &["base", "schema", "crypto"]),
-    ("engine", &["base", "wire", "crypto", "ike", "dataplane", "objects"]),
-    ("manage", &["base", "wire", "crypto", "ike", "dataplane", "schema", "objects", "engine"]),
-    ("sim", &["base", "wire", "crypto", "ike", "dataplane", "schema", "objects", "engine", "manage"]),
-    ("adit", &["base", "wire", "crypto", "ike", "dataplane", "schema", "objects", "engine", "manage", "sim"]),
+    ("engine", &["base", "wire", "crypto", "ike", "dataplane", "link", "objects"]),
+    ("manage", &["base", "wire", "crypto", "ike", "dataplane", "link", "schema", "objects", "engine"]),
+    ("sim", &["base", "wire", "crypto", "ike", "dataplane", "link", "schema", "objects", "engine", "manage"]),
+    ("adit", &["base", "wire", "crypto", "ike", "dataplane", "link", "schema", "objects", "engine", "manage", "sim"]),
     ("xtask", &[]),
 ];
 
