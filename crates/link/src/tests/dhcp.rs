@@ -92,8 +92,8 @@ impl Story {
     }
 
     fn leases(&self) -> Vec<&Lease> {
-        let lease = |output| if let &Output::Lease(ref lease) = output { Some(lease) } else { None };
-        self.world.stations[0].out.iter().filter_map(lease).collect()
+        let outputs = self.world.stations[0].out.iter();
+        outputs.filter_map(|output| if let Output::Lease(lease) = output { Some(lease) } else { None }).collect()
     }
 
     fn lost(&self) -> bool {

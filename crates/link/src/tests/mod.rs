@@ -179,8 +179,7 @@ impl World {
     }
 
     pub(crate) fn logs(&self, station: usize) -> Vec<&Record> {
-        let log = |output: &'_ _| matches!(output, Output::Log(_));
-        let outputs = self.stations[station].out.iter().filter(|output| log(output));
+        let outputs = self.stations[station].out.iter();
         outputs.filter_map(|output| if let Output::Log(record) = output { Some(record) } else { None }).collect()
     }
 
