@@ -26,16 +26,21 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long a server may take to listen.
 const LISTEN_LIMIT: Duration = Duration::from_secs(5);
 
-/// Asks the scheduler to prefer this process, and what it will start in its session, to other programs. With
-/// autogroups (sched(7)) a session has a nice value of its own, and that of a process counts within it only.
+/// Asks the scheduler to prefer a process with its threads, and what it will start, to other programs. With autogroups
+/// (sched(7)) that is said of its session: nice values count only within one, and those are left as they are.
 pub fn prefer(process: &str) -> Result<(), String> {
-    let group = Path::new("/proc").join(process).join("autogroup");
-    if group.exists() {
-        fs::write(&group, PREFERRED).map_err(|error| format!("{}: {error}", group.display()))?;
+    let grouped = fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled");
+    if grouped.is_ok_and(|enabled| enabled.trim() == "1") {
+        let group = Path::new("/proc").join(process).join("autogroup");
+        return fs::write(&group, PREFERRED).map_err(|error| format!("{}: {error}", group.display()));
     }
-    let number = if process == "self" { std::process::id().to_string() } else { process.to_owned() };
-    let renice = command::output_of("renice", &["-n", PREFERRED, "-p", &number]);
-    renice.map(|_| ()).ok_or_else(|| format!("renice cannot set process {number} to {PREFERRED}"))
+    let tasks = Path::new("/proc").join(process).join("task");
+    for task in fs::read_dir(&tasks).map_err(|error| format!("{}: {error}", tasks.display()))?.flatten() {
+        let number = task.file_name().to_string_lossy().into_owned();
+        command::output_of("renice", &["-n", PREFERRED, "-p", &number])
+            .ok_or_else(|| format!("renice cannot set {number} to {PREFERRED}"))?;
+    }
+    Ok(())
 }
 
 /// Namespaces and files; gone when dropped.
