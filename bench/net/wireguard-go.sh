@@ -1,6 +1,7 @@
 #!/bin/bash
-# wireguard-go: ChaCha20-Poly1305, which is all it has; UDP 51820.
+# wireguard-go: ChaCha20-Poly1305, which is all it has; UDP 51820. WIREGUARD_GO names another binary than Debian's.
 . "$(dirname "$0")/lib.sh"
+program=${WIREGUARD_GO:-wireguard-go}
 
 umask 077
 for n in gw-a gw-b; do wg genkey | tee "$LAB_STATE/$n.key" | wg pubkey > "$LAB_STATE/$n.pub"; done
@@ -12,10 +13,10 @@ gateway() { # NODE PEER REMOTE-LAN REMOTE-WAN
     set -e
     mount --make-rprivate /
     mount --bind "$1" /run
-    setsid wireguard-go -f wg0 >>"$2" 2>&1 </dev/null &
+    setsid "$7" -f wg0 >>"$2" 2>&1 </dev/null &
     for _ in $(seq 100); do [ -S /run/wireguard/wg0.sock ] && break; sleep 0.05; done
     wg set wg0 listen-port 51820 private-key "$3" peer "$4" allowed-ips "$5" endpoint "$6:51820"
-  ' _ "$LAB_STATE/$1.run" "$LAB_STATE/$1.log" "$LAB_STATE/$1.key" "$(cat "$LAB_STATE/$2.pub")" "$3" "$4"
+  ' _ "$LAB_STATE/$1.run" "$LAB_STATE/$1.log" "$LAB_STATE/$1.key" "$(cat "$LAB_STATE/$2.pub")" "$3" "$4" "$program"
   node "$1" ip link set dev wg0 mtu 1420 up
   node "$1" ip route add "$3" dev wg0
 }
