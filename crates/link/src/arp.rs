@@ -49,7 +49,8 @@ impl Link {
                 out.push(Output::Heard { interface: id, address: sender, mac: source });
             }
             let awaited = probed || self.is_asked_for(&(id, sender));
-            if !on_link && !awaited {
+            // A router may have an address outside of our networks; it is known once we have asked for it.
+            if !on_link && !awaited && self.lookup(id, sender).is_none() {
                 return Err(Reason::ArpForeignNetwork);
             }
             let for_us = self.speaker(index, target, sender).is_some();

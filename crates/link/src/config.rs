@@ -33,12 +33,8 @@ pub struct Config {
 pub struct Port {
     /// Names it.
     pub id: PortId,
-    /// The card's name, for the log.
-    pub name: String,
     /// Its hardware address.
     pub mac: Mac,
-    /// The longest packet it takes, without the Ethernet header.
-    pub mtu: u16,
     /// What runs on it: one without tag at most, and one for each VLAN.
     pub interfaces: Vec<LinkInterface>,
 }

@@ -171,6 +171,11 @@ impl Client {
         }
     }
 
+    /// Takes the names of a client that would begin now.
+    pub(crate) fn rename(&mut self, fresh: Self) {
+        (self.iface, self.hostname) = (fresh.iface, fresh.hostname);
+    }
+
     /// The interface has a link. Who has a lease asks whether it is still good here, as in rebinding.
     pub(crate) fn link_up(&mut self, now: Instant, random: &mut Random, acts: &mut Vec<Act>) {
         match std::mem::replace(&mut self.stand, Stand::Off) {

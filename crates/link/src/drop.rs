@@ -58,7 +58,7 @@ reasons! {
     PortDown "port_down" "The port of the packet has no link."
     OwnAddress "own_address" "The next hop of the packet is this gateway."
     NotIpOut "not_ip_out" "What was to be sent is neither IPv4 nor IPv6."
-    QueueFull "queue_full" "More packets wait for the neighbour, or on the interface, than may; the oldest was dropped."
+    QueueFull "queue_full" "More packets wait for the neighbour, or for all on the interface, than may."
     TableFull "table_full" "There are as many neighbours as may be, and the packet's has been forgotten for another."
     QuestionRate "question_rate" "A neighbour could not be asked for yet: there are more questions a second than may be."
 }

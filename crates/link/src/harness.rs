@@ -107,7 +107,7 @@ fn config() -> Config {
         hostname: "gateway".into(),
     };
     Config {
-        ports: vec![Port { id: PORT, name: "eth0".into(), mac: MAC, mtu: 1500, interfaces: vec![lan, wan] }],
+        ports: vec![Port { id: PORT, mac: MAC, interfaces: vec![lan, wan] }],
         publish: vec![Publish {
             interface: InterfaceId(1),
             range: network(v4(64), 30),

@@ -383,6 +383,9 @@ fn adopt(interface: &mut Interface, old: &mut Interface) {
     }
     interface.proxy_dynamic = std::mem::take(&mut old.proxy_dynamic);
     if interface.dhcp.is_some() && old.dhcp.is_some() {
-        interface.dhcp = old.dhcp.take();
+        let fresh = std::mem::replace(&mut interface.dhcp, old.dhcp.take());
+        if let (Some(client), Some(fresh)) = (&mut interface.dhcp, fresh) {
+            client.rename(fresh);
+        }
     }
 }

@@ -73,8 +73,10 @@ impl Link {
             self.verify_proxied(now, index, address, out);
             return Err(Reason::NdpNotForUs);
         };
+        let interface = self.interfaces.get(index).ok_or(Reason::UnknownVlan)?;
+        let known = interface.is_on_link(asker.into()) || self.lookup(interface.id, asker.into()).is_some();
         let interface = self.interfaces.get_mut(index).ok_or(Reason::UnknownVlan)?;
-        if !asker.is_unspecified() && !interface.is_on_link(asker.into()) {
+        if !asker.is_unspecified() && !known {
             return Err(Reason::NdpForeignNetwork);
         }
         if !interface.answers.allows(now) {
@@ -118,10 +120,10 @@ impl Link {
             out.push(Output::Heard { interface: id, address, mac: said.mac.unwrap_or(source) });
         }
         let awaited = probed || self.is_asked_for(&key);
-        if !on_link && !awaited {
+        let known = self.lookup(id, address);
+        if !on_link && !awaited && known.is_none() {
             return Err(Reason::NdpForeignNetwork);
         }
-        let known = self.lookup(id, address);
         // Without a hardware address it says that it is still where it was.
         let mac = said.mac.or(known).filter(|mac| mac.is_unicast()).ok_or(Reason::NdpUnsolicited)?;
         if said.solicited && awaited && (said.overrides || known.is_none_or(|known| known == mac)) {

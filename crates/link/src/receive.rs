@@ -67,8 +67,8 @@ impl Link {
             ethernet::ARP => true,
             ethernet::IPV6 => ndp::carries_ndp(payload),
             ethernet::IPV4 => {
-                is_for_dhcp_client(payload)
-                    && self.interfaces.get(index).is_some_and(|interface| interface.dhcp.is_some())
+                self.interfaces.get(index).is_some_and(|interface| interface.dhcp.is_some())
+                    && is_for_dhcp_client(payload)
             }
             _ => false,
         }

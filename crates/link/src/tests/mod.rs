@@ -43,7 +43,7 @@ pub(crate) fn interface(id: InterfaceId, vlan: Option<u16>, addresses: &[&str]) 
 /// A gateway with one port and one interface without tag.
 pub(crate) fn config(mac: Mac, addresses: &[&str]) -> Config {
     let interfaces = vec![interface(IF, None, addresses)];
-    Config { ports: vec![Port { id: PORT, name: "eth0".into(), mac, mtu: 1500, interfaces }], ..Config::default() }
+    Config { ports: vec![Port { id: PORT, mac, interfaces }], ..Config::default() }
 }
 
 pub(crate) fn echo(from: &str, to: &str) -> Buffer {

@@ -299,6 +299,73 @@ fn what_neighbour_discovery_must_not_say_is_counted() {
 }
 
 #[test]
+fn routers_and_redirects_are_not_listened_to() {
+    let control = |kind: u8| {
+        let mut message = vec![0; 40];
+        message[0] = kind;
+        let (from, to) = (ip("2001:db8::2"), ip("2001:db8::1"));
+        let sum = wire::checksum::Sum::new().with_pseudo_header(from, to, 58, 40).with(&message).checksum();
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        let mut packet = icmp::ip_packet(from, to, 58, &message).unwrap();
+        packet[7] = 255;
+        [Prefix::new(MAC_A, MAC_B, None, ethernet::IPV6).bytes(), &packet].concat()
+    };
+    let mut world = World::pair(1);
+    for (kind, reason) in [(133, Reason::RouterDiscovery), (134, Reason::RouterDiscovery), (137, Reason::NdpRedirect)] {
+        let before = world.drops(0, reason);
+        world.inject(0, &control(kind));
+        assert_eq!(world.drops(0, reason), before + 1, "{kind}");
+    }
+    assert_eq!((world.packets(0), world.stations[0].link.neighbours().count()), (0, 0));
+}
+
+#[test]
+fn who_asks_for_others_is_not_answered_and_who_asks_too_often_neither() {
+    let mut busy = config(MAC_A, &["10.0.0.1/24", "2001:db8::1/64"]);
+    busy.limits.answers_per_second = 3;
+    let mut world = World::new(1, vec![busy]);
+    let ask = |target: &str| {
+        let message = Message::Solicitation { target: target.parse().unwrap(), source_mac: Some(MAC_B) };
+        let packet = message.packet("2001:db8::2".parse().unwrap(), "2001:db8::1".parse().unwrap()).unwrap();
+        [Prefix::new(MAC_A, MAC_B, None, ethernet::IPV6).bytes(), &packet].concat()
+    };
+    world.inject(0, &ask("2001:db8::9"));
+    assert_eq!(world.drops(0, Reason::NdpNotForUs), 1);
+    let before = world.frames.len();
+    for _ in 0..5 {
+        world.inject(0, &ask("2001:db8::1"));
+        world.inject(0, &arp(Operation::Request, (MAC_B, "10.0.0.2"), Mac::BROADCAST, "10.0.0.1"));
+    }
+    assert_eq!((world.frames.len() - before, world.drops(0, Reason::AnswerRate)), (3, 7));
+}
+
+#[test]
+fn a_router_outside_of_our_networks_is_heard_once_it_was_asked_for() {
+    let mut world = World::new(1, vec![config(MAC_A, &["192.0.2.77/32"])]);
+    let question = arp(Operation::Request, (MAC_B, "10.0.0.2"), Mac::BROADCAST, "192.0.2.77");
+    world.inject(0, &question);
+    assert_eq!((world.drops(0, Reason::ArpForeignNetwork), world.neighbour(0, "10.0.0.2")), (1, None));
+    world.send(0, "10.0.0.2", echo("192.0.2.77", "198.51.100.1"));
+    world.inject(0, &arp(Operation::Reply, (MAC_B, "10.0.0.2"), MAC_A, "192.0.2.77"));
+    assert_eq!(world.state(0, "10.0.0.2"), Some(State::Reachable));
+    let before = world.frames.len();
+    world.inject(0, &question);
+    assert_eq!((world.frames.len() - before, world.drops(0, Reason::ArpForeignNetwork)), (1, 1));
+}
+
+#[test]
+fn packets_that_wait_are_bounded_for_the_whole_interface() {
+    let mut small = config(MAC_A, &["10.0.0.1/16"]);
+    small.limits.waiting_max = 10;
+    let mut world = World::new(1, vec![small]);
+    for host in 0..30 {
+        world.send(0, &format!("10.0.1.{host}"), echo("10.0.0.1", "10.0.1.1"));
+    }
+    let waiting: usize = world.stations[0].link.neighbours().map(|neighbour| neighbour.waiting).sum();
+    assert_eq!((waiting, world.drops(0, Reason::QueueFull)), (10, 20));
+}
+
+#[test]
 fn groups_need_no_question() {
     let mut world = World::pair(1);
     for (next_hop, mac) in
