@@ -289,7 +289,10 @@ fn print_factors(times: &Times) {
     println!("\nnanoseconds per new connection with {COUNTS:?} rules, and the factor from the first to the last");
     for what in ["first-match", "new-flow"] {
         for shape in &SHAPES {
-            let of = COUNTS.map(|count| times.get(&(what, shape.name, count)).copied().unwrap_or(f64::NAN));
+            let of = COUNTS.map(|count| times.get(&(what, shape.name, count)).copied().unwrap_or(f64::MAX));
+            if of.contains(&f64::MAX) {
+                continue; // Not asked for.
+            }
             let line: Vec<String> = of.iter().map(|time| format!("{time:8.1}")).collect();
             println!("{what:<12} {:<22} {}   x {:.2}", shape.name, line.join(" "), of[3] / of[0]);
         }

@@ -145,6 +145,10 @@ impl Sets {
                     meet[at] &= halves[at];
                 }
             }
+            // Most blocks have nothing in common: that is seen of all at once.
+            if meet.iter().fold(0, |any, half| any | half) == 0 {
+                return None;
+            }
             let first = meet.iter().position(|half| *half != 0)?;
             return Some(first * 32 + meet[first].trailing_zeros() as usize);
         }
