@@ -103,7 +103,7 @@ fn udp() {
     }
 }
 
-/// TCP over IPv4, with `header_len` bytes before it, to be cut into [`SEGMENTS`] pieces, or finished and of one piece.
+/// TCP over IPv4 behind a link header, to be cut into [`SEGMENTS`] pieces, or finished and of one piece.
 fn tcp(link_header: &[u8], segments: usize) -> (Offload, Buffer) {
     let mut packet = Buffer::with_capacity(FRAME_MAX);
     packet.extend(link_header);

@@ -1,8 +1,10 @@
 //! Packet ports: Ethernet frames straight from a network card and to it, beside the kernel's own stack (AF_PACKET).
 //!
 //! Frames come and go with what is left to be done to them, so that a card, or another namespace behind a veth, that cuts
-//! large packets gives and takes them whole. They are read and written with recvmmsg and sendmmsg: beside a ring
-//! (TPACKET_V3) they cost the same copy, and need no second one for a packet that is kept.
+//! large packets gives and takes them whole. They are read and written with recvmmsg and sendmmsg: a ring for receiving
+//! (`PACKET_RX_RING`) is a fifth cheaper for frames of 1500 bytes, but has slots of one size, 64 KiB for frames that are
+//! to be cut, and its frames must be copied out to be kept; a ring for sending is dearer than sendmmsg. The option
+//! `PACKET_QDISC_BYPASS` must stay off: it drops frames that are to be cut.
 
 mod batch;
 
