@@ -62,6 +62,7 @@ const TESTS: &[Test] = tests![
     Root: ports::a_tun_device_without_offload_gives_finished_packets,
     Root: ports::every_queue_of_a_tun_device_carries_packets,
     Root: ports::a_train_of_datagrams_passes_the_tun_device_whole,
+    Root: ports::datagrams_too_large_for_the_link_arrive_in_fragments_also_when_they_could_be_a_train,
     Root: packet_ports::a_packet_port_carries_frames_that_are_still_to_be_cut,
     Root: packet_ports::a_frame_arrives_as_it_was_sent_with_its_vlan_tag_and_what_is_left_to_do,
     Root: packet_ports::both_directions_of_a_flow_come_to_the_same_packet_port_of_a_group,

@@ -140,3 +140,32 @@ pub fn a_train_of_datagrams_passes_the_tun_device_whole() {
     });
     assert_eq!(segments, [(Segments { kind: SegmentKind::Udp, size: 1_000, header_len: 28 }, 10_528)]);
 }
+
+pub fn datagrams_too_large_for_the_link_arrive_in_fragments_also_when_they_could_be_a_train() {
+    let (left, right) = (Host::new(), Host::new());
+    left.wire_to(&right, "eth0", "eth0");
+    for (host, address) in [(&left, LEFT), (&right, RIGHT)] {
+        host.ip(&format!("addr add {address}/24 dev eth0"));
+    }
+    let socket = left.enter(|| UdpSocket::bind((LEFT, 0)).unwrap());
+    let socket = std::os::fd::OwnedFd::from(socket);
+    adit::datagram::prepare(&socket, false).unwrap();
+    let receiver = right.enter(|| UdpSocket::bind((RIGHT, 5_002)).unwrap());
+    receiver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let queue: Vec<_> = [1_000, 1_000, 1_700, 1_700, 1_700, 900]
+        .iter()
+        .map(|size| adit::datagram::Outgoing {
+            local: LEFT.parse().unwrap(),
+            remote: format!("{RIGHT}:5002").parse().unwrap(),
+            ds: 0,
+            segment_size: None,
+            payload: Buffer::copy(&vec![7; *size]),
+        })
+        .collect();
+    let mut trains = adit::datagram::Trains::Kernel;
+    adit::datagram::SendBatch::new().send(&socket, &mut trains, &queue, |_, error| panic!("{error}"));
+    assert_eq!(trains, adit::datagram::Trains::Kernel);
+    for outgoing in &queue {
+        assert_eq!(receiver.recv(&mut [0; 2_000]).unwrap(), outgoing.payload.len());
+    }
+}
