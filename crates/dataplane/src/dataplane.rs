@@ -7,6 +7,7 @@ use std::sync::Arc;
 use base::{Buffer, Duration, Instant, Pool, Record};
 
 use crate::esp::entry::{Entry, Sending};
+use crate::esp::path_mtu::Paths;
 use crate::esp::receive::Strangers;
 use crate::esp::sa::SaError;
 use crate::esp::table::SaTable;
@@ -47,6 +48,9 @@ pub struct Dataplane {
     pub(crate) fragments: Fragments,
     pub(crate) waiting: WaitingRoom,
     pub(crate) sas: SaTable,
+    pub(crate) paths: Paths,
+    /// The last one that was given to an IPv4 packet.
+    pub(crate) identification: u16,
     pub(crate) strangers: Strangers,
     pub(crate) counters: Counters,
     pub(crate) log_limit: LogLimit,
@@ -79,6 +83,8 @@ impl Dataplane {
             fragments: Fragments::default(),
             waiting: WaitingRoom::default(),
             sas: SaTable::new(hash_key),
+            paths: Paths::default(),
+            identification: 0,
             strangers: Strangers::default(),
             counters: Counters::default(),
             log_limit: LogLimit::new(0),
@@ -102,6 +108,8 @@ impl Dataplane {
             Control::Install(sa) => {
                 let (tunnel, replaces) = (sa.tunnel, sa.replaces);
                 let mut entry = Entry::new(sa);
+                entry.path_mtu = self.paths.mtu(entry.outer.remote.ip());
+                let unit = entry.unit;
                 if let Some(path) = self.tunnel(tunnel) {
                     entry.obey(path);
                 }
@@ -112,7 +120,7 @@ impl Dataplane {
                 if nothing_before {
                     self.sas.start_sending(slot);
                 }
-                self.waiting.answered(tunnel);
+                self.waiting.answered(tunnel, unit);
                 self.send_waiting(now, tunnel, out);
                 self.run_queue(now, out);
             }
@@ -122,12 +130,10 @@ impl Dataplane {
                 self.sas.remove(id);
             }
             Control::Move(id, outer) => {
-                if let Some(sa) = self.sas.by_id_mut(id) {
-                    sa.outer = outer;
-                    sa.moved_raised = None;
-                }
+                self.sas.move_to(id, outer, self.paths.mtu(outer.remote.ip()));
             }
             Control::Abandon(tunnel) => self.abandon(now, tunnel, out),
+            Control::PathMtu(remote, mtu) => self.path_takes(now, remote, usize::from(mtu)),
         }
         Ok(())
     }
@@ -163,7 +169,7 @@ impl Dataplane {
             self.counters.count(Reason::FragmentTimeout);
         } else if let Some((tunnel, work)) = self.waiting.pop_expired(now) {
             self.deny(now, work, Denial::by_tunnel(Reason::WaitingTimeout, tunnel), out);
-        } else {
+        } else if !self.expire_path(now) {
             match self.flows.look_at_next(now) {
                 Looked::Expired(flow) => self.log_closed(now, &flow, out),
                 Looked::Lives => {}
@@ -176,8 +182,9 @@ impl Dataplane {
     /// When [`Self::expire`] wants to be called. It may be called at any other time too.
     pub fn next_deadline(&self) -> Option<Instant> {
         let held = (!self.held_logs.is_empty()).then_some(Instant::ZERO);
-        let expiry = [self.fragments.next_deadline(), self.waiting.next_deadline(), self.flows.next_deadline()];
-        let expiry = expiry.into_iter().flatten().min().map(|at| self.expiry_paused.map_or(at, |until| at.max(until)));
+        let packets = [self.fragments.next_deadline(), self.waiting.next_deadline()];
+        let expiry = [self.flows.next_deadline(), self.paths.next_deadline()].into_iter().chain(packets);
+        let expiry = expiry.flatten().min().map(|at| self.expiry_paused.map_or(at, |until| at.max(until)));
         [held, expiry, self.log_limit.next_deadline()].into_iter().flatten().min()
     }
 

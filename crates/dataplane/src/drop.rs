@@ -35,6 +35,7 @@ reasons! {
     MalformedTransport "malformed_transport" "The TCP, UDP or ICMP header is truncated or does not fit the packet."
     TcpFlags "tcp_flags" "The TCP flags are a combination that no TCP sends."
     FragmentOverlap "fragment_overlap" "Fragments of one packet overlap or contradict each other."
+    TinyFragment "tiny_fragment" "The first fragment of a packet is too short for the header of its protocol, or another one begins within it."
     FragmentLimit "fragment_limit" "There are too many fragments of unfinished packets."
     FragmentTimeout "fragment_timeout" "The other fragments of the packet did not come in time."
     DefaultAccessRule "default_access_rule" "The route back to the source does not lead to the interface the packet came in by."
@@ -53,6 +54,7 @@ reasons! {
     OutsideTunnel "outside_tunnel" "The packet is routed into a tunnel whose networks it does not belong to."
     WaitingFull "waiting_full" "More packets wait for the tunnel than may; the oldest was dropped."
     WaitingTimeout "waiting_timeout" "The packet waited for its tunnel in vain."
+    AskedLimit "asked_limit" "SAs for as many hosts or ports as may be are being asked for already."
     TunnelUnavailable "tunnel_unavailable" "The tunnel is down and will not come up for this packet."
     TooBig "too_big" "The packet is longer than the tunnel takes and must not be fragmented; its sender was told."
     NotSealed "not_sealed" "The packet could not be encrypted."
@@ -66,6 +68,7 @@ reasons! {
     Dummy "dummy" "The ESP packet was a dummy, sent to hide when there is traffic."
     InnerMalformed "inner_malformed" "The IP packet inside the ESP packet is malformed."
     InnerAddress "inner_address" "The addresses or ports inside the ESP packet are not those of the SA."
+    PathErrorLimit "path_error_limit" "There are more ICMP errors about ESP packets in a second than are looked at."
     Congestion "congestion" "A router marked the ESP packet for congestion and the inner packet cannot carry the mark."
 }
 

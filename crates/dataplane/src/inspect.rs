@@ -58,6 +58,15 @@ impl Seen {
         }
     }
 
+    /// Ports of source and destination, where the protocol has some.
+    pub(crate) fn ports(&self) -> Option<(u16, u16)> {
+        match &self.transport {
+            Transport::Tcp(tcp) => Some((tcp.source, tcp.destination)),
+            Transport::Udp(udp) => Some((udp.source, udp.destination)),
+            Transport::Icmp(_) | Transport::Other => None,
+        }
+    }
+
     pub(crate) fn class(&self) -> Option<Class> {
         match &self.transport {
             Transport::Icmp(icmp) => Some(icmp.class),
@@ -134,8 +143,8 @@ impl Key {
 
 /// The IP header of a packet that an ICMP error quotes.
 pub(crate) struct Quoted {
-    source: IpAddr,
-    destination: IpAddr,
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
     pub(crate) protocol: u8,
     /// Where the transport header starts, if the quotation reaches so far.
     pub(crate) payload: usize,

@@ -271,6 +271,10 @@ impl Dataplane {
         }
         let back = self.routes.lookup(seen.ip.source).map(|route| self.side(route.interface));
         let right = match source {
+            // In transport mode the peers themselves speak, whose addresses the outer header had.
+            Source::Tunnel(tunnel) if self.sas.is_transport(tunnel, seen.ip.destination, seen.ip.source) => {
+                Some(self.side(tunnel))
+            }
             Source::Tunnel(tunnel) => back.filter(|back| back.interface == tunnel),
             _ => back.filter(|back| back.place != Place::Tunnel),
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base::{Buffer, Instant, Record, Selector};
 use crypto::{Encryption, Integrity};
 
-use crate::{InterfaceId, Policy, Sa};
+use crate::{InterfaceId, Policy, Sa, SaPer};
 
 /// A pair of ESP SAs. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,6 +93,9 @@ pub enum Control {
     Move(SaId, Outer),
     /// The tunnel will not come up: drop what waits for it.
     Abandon(InterfaceId),
+    /// The path to a peer takes outer IP packets of so many bytes at most, says who has checked it: the kernel of the host
+    /// port. What ICMP errors at packet ports say is for [`Dataplane::outer_error`](crate::Dataplane::outer_error).
+    PathMtu(IpAddr, u16),
 }
 
 /// What the packet path hands out, in order.
@@ -118,6 +121,8 @@ pub enum Output {
         outer: Outer,
         /// DiffServ byte with ECN (RFC 6040).
         ds: u8,
+        /// It may not be cut on its way, where it is the shell that writes the outer header (IPv4).
+        df: bool,
         /// The packet.
         packet: Buffer,
     },
@@ -130,7 +135,8 @@ pub enum Output {
 /// Something that only the control side can answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exception {
-    /// A packet needs an SA of this tunnel and waits. Raised at most once a second per tunnel and selector pair.
+    /// A packet needs an SA of this tunnel and waits. Raised at most once a second per tunnel and what the SA is to be
+    /// for.
     Acquire {
         /// The tunnel.
         tunnel: InterfaceId,
@@ -140,6 +146,8 @@ pub enum Exception {
         destination: (IpAddr, u16),
         /// IP protocol.
         protocol: u8,
+        /// What the SA is to be for: the networks around the packet, its hosts, or its hosts, protocol and ports.
+        per: SaPer,
     },
     /// `soft_bytes` are through, or the sequence number nears its end.
     SoftLimit(SaId),

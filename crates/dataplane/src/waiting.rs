@@ -2,10 +2,35 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use base::{Instant, Timers};
+use base::{Duration, Instant, Timers};
 
 use crate::InterfaceId;
+use crate::esp::unit::Unit;
 use crate::path::Work;
+
+/// Things that an SA is being asked for at a time, of one tunnel. The control side asks the peer for them one by one.
+pub const ASKED_PER_TUNNEL_MAX: usize = 256;
+/// The same SA is asked for again after this.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What an SA is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Asked {
+    /// A local and a remote network of the tunnel, by their places.
+    Networks(usize, usize),
+    /// Hosts, or ports between them.
+    Unit(Unit),
+}
+
+/// Whether the control side is asked now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MayAsk {
+    Yes,
+    /// It has just been asked for the same.
+    NotYet,
+    /// It has just been asked for as much as may be at a time.
+    TooMany,
+}
 
 /// A packet that waits, ready to be sealed.
 #[derive(Debug)]
@@ -19,8 +44,8 @@ pub(crate) struct Waiting {
 pub(crate) struct WaitingRoom {
     queues: BTreeMap<InterfaceId, VecDeque<Waiting>>,
     timers: Timers<InterfaceId>,
-    /// When the control side was last asked for an SA, per tunnel and pair of networks.
-    asked: BTreeMap<(InterfaceId, usize, usize), Instant>,
+    /// When the control side was last asked for an SA.
+    asked: BTreeMap<InterfaceId, BTreeMap<Asked, Instant>>,
 }
 
 impl WaitingRoom {
@@ -66,23 +91,32 @@ impl WaitingRoom {
         None
     }
 
-    /// True when the control side may be asked for an SA for this pair of networks: once a second.
-    pub(crate) fn may_ask(&mut self, now: Instant, tunnel: InterfaceId, pair: (usize, usize)) -> bool {
-        let at = self.asked.entry((tunnel, pair.0, pair.1));
-        let fresh = matches!(&at, std::collections::btree_map::Entry::Occupied(entry)
-            if now.since(*entry.get()) < base::Duration::from_secs(1));
-        if !fresh {
-            at.insert_entry(now);
+    /// Whether the control side may be asked for this SA: once a second.
+    pub(crate) fn may_ask(&mut self, now: Instant, tunnel: InterfaceId, what: Asked) -> MayAsk {
+        let asked = self.asked.entry(tunnel).or_default();
+        let lately = |at: &Instant| now.since(*at) < ASK_AGAIN;
+        if asked.get(&what).is_some_and(lately) {
+            return MayAsk::NotYet;
         }
-        !fresh
+        if asked.len() >= ASKED_PER_TUNNEL_MAX {
+            asked.retain(|_, at| lately(at));
+            if asked.len() >= ASKED_PER_TUNNEL_MAX {
+                return MayAsk::TooMany;
+            }
+        }
+        asked.insert(what, now);
+        MayAsk::Yes
     }
 
-    /// SAs of this tunnel have come: should they go again at once, they may be asked for again at once.
-    pub(crate) fn answered(&mut self, tunnel: InterfaceId) {
-        let mine = (tunnel, usize::MIN, usize::MIN)..=(tunnel, usize::MAX, usize::MAX);
-        let pairs: Vec<_> = self.asked.range(mine).map(|(pair, _)| *pair).collect();
-        for pair in pairs {
-            self.asked.remove(&pair);
+    /// An SA of this tunnel has come, for one unit or for more: should it go again at once, it may be asked for again at
+    /// once.
+    pub(crate) fn answered(&mut self, tunnel: InterfaceId, unit: Option<Unit>) {
+        let Some(unit) = unit else {
+            self.asked.remove(&tunnel);
+            return;
+        };
+        if let Some(asked) = self.asked.get_mut(&tunnel) {
+            asked.remove(&Asked::Unit(unit));
         }
     }
 
@@ -111,17 +145,45 @@ impl WaitingRoom {
 mod tests {
     use super::*;
 
+    fn at(millis: u64) -> Instant {
+        Instant::from_micros(millis * 1_000)
+    }
+
+    fn hosts(last: u32) -> Unit {
+        let address = |last| std::net::Ipv4Addr::from_bits(0x0a00_0000 + last).into();
+        Unit { local: address(0), remote: address(last), protocol: 0, ports: None }
+    }
+
     #[test]
     fn an_sa_is_asked_for_once_a_second_unless_one_has_come() {
         let mut room = WaitingRoom::default();
-        let at = |millis: u64| Instant::from_micros(millis * 1_000);
         let (tunnel, other) = (InterfaceId(7), InterfaceId(8));
-        assert!(room.may_ask(at(5_000), tunnel, (0, 0)) && room.may_ask(at(5_000), tunnel, (0, 1)));
-        assert!(room.may_ask(at(5_000), other, (0, 0)));
-        assert!(!room.may_ask(at(5_900), tunnel, (0, 0)));
-        room.answered(tunnel);
-        assert!(room.may_ask(at(5_901), tunnel, (0, 0)) && room.may_ask(at(5_901), tunnel, (0, 1)));
-        assert!(!room.may_ask(at(5_901), other, (0, 0)), "another tunnel has got nothing");
-        assert!(room.may_ask(at(6_000), other, (0, 0)));
+        let (first, second) = (Asked::Networks(0, 0), Asked::Networks(0, 1));
+        assert_eq!(room.may_ask(at(5_000), tunnel, first), MayAsk::Yes);
+        assert_eq!(room.may_ask(at(5_000), tunnel, second), MayAsk::Yes);
+        assert_eq!(room.may_ask(at(5_000), other, first), MayAsk::Yes);
+        assert_eq!(room.may_ask(at(5_900), tunnel, first), MayAsk::NotYet);
+        room.answered(tunnel, None);
+        assert_eq!(room.may_ask(at(5_901), tunnel, first), MayAsk::Yes);
+        assert_eq!(room.may_ask(at(5_901), tunnel, second), MayAsk::Yes);
+        assert_eq!(room.may_ask(at(5_901), other, first), MayAsk::NotYet, "another tunnel has got nothing");
+        assert_eq!(room.may_ask(at(6_000), other, first), MayAsk::Yes);
+    }
+
+    #[test]
+    fn each_pair_of_hosts_is_asked_for_by_itself_and_so_many_at_a_time() {
+        let mut room = WaitingRoom::default();
+        let (tunnel, other) = (InterfaceId(7), InterfaceId(8));
+        let most = u32::try_from(ASKED_PER_TUNNEL_MAX).unwrap();
+        for number in 0..most {
+            assert_eq!(room.may_ask(at(1), tunnel, Asked::Unit(hosts(number))), MayAsk::Yes);
+        }
+        assert_eq!(room.may_ask(at(2), tunnel, Asked::Unit(hosts(most))), MayAsk::TooMany);
+        assert_eq!(room.may_ask(at(2), other, Asked::Unit(hosts(most))), MayAsk::Yes, "others have their own bound");
+        room.answered(tunnel, Some(hosts(3)));
+        assert_eq!(room.may_ask(at(3), tunnel, Asked::Unit(hosts(3))), MayAsk::Yes);
+        assert_eq!(room.may_ask(at(3), tunnel, Asked::Unit(hosts(4))), MayAsk::NotYet);
+        assert_eq!(room.may_ask(at(1_001), tunnel, Asked::Unit(hosts(most))), MayAsk::Yes);
+        assert_eq!(room.asked[&tunnel].len(), 2, "what was asked long ago is forgotten");
     }
 }

@@ -248,10 +248,10 @@ impl Gateway {
                     out.push(Action::Plain(packet));
                 }
             }
-            dataplane::Output::Outer { outer: Outer { local, remote, udp: true }, ds, packet } => {
+            dataplane::Output::Outer { outer: Outer { local, remote, udp: true }, ds, packet, .. } => {
                 out.push(Action::Datagram { local, remote, ds, payload: packet });
             }
-            dataplane::Output::Outer { outer: Outer { local, remote, udp: false }, ds, packet } => {
+            dataplane::Output::Outer { outer: Outer { local, remote, udp: false }, ds, packet, .. } => {
                 out.push(Action::Esp { local: local.ip(), remote: remote.ip(), ds, payload: packet });
             }
             dataplane::Output::Exception(exception) => self.exception(now, exception),
@@ -262,7 +262,7 @@ impl Gateway {
     fn exception(&mut self, now: Instant, exception: Exception) {
         let out = &mut self.ike_out;
         match exception {
-            Exception::Acquire { tunnel, source, destination, protocol } => {
+            Exception::Acquire { tunnel, source, destination, protocol, .. } => {
                 let trigger = ike::Trigger { source, destination, protocol };
                 self.ike.acquire(now, TunnelId(tunnel.0), Some(trigger), out);
             }

@@ -1,16 +1,17 @@
 //! A pair of SAs as one shard uses it: where it leads now, and whether it is its turn.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use base::{Buffer, Instant, Random};
 use wire::{esp, ipv4, ipv6};
 
+use super::path_mtu::OUTER_MTU;
 use super::sa::{Limit, Sa};
 use super::seal::NotSealed;
-use crate::{Outer, TunnelPath};
+use super::unit::Unit;
+use crate::{Mode, Outer, TunnelPath};
 
-/// Outer packets are made to fit this, the MTU of Ethernet, until the path is known to take less.
-pub const OUTER_MTU: usize = 1500;
 /// The least plaintext MTU that a tunnel has, whatever is configured: what IPv4 demands of every link (RFC 791).
 const PLAINTEXT_MTU_MIN: usize = 68;
 /// The longest vector of any cipher.
@@ -35,12 +36,18 @@ pub(crate) struct Entry {
     pub(crate) spi_in: u32,
     pub(crate) outer: Outer,
     pub(crate) sending: Sending,
+    /// The one unit that it is for, if it is for one.
+    pub(crate) unit: Option<Unit>,
+    /// The later it came, the greater.
+    pub(super) order: u64,
     /// Changes whenever another SA may have become the better choice for somebody who has chosen this one.
     pub(crate) selection: u64,
     pub(crate) moved_raised: Option<Instant>,
     /// Of its tunnel: DiffServ byte of outer packets.
     pub(crate) outer_ds: Option<u8>,
     plaintext_mtu: usize,
+    /// What the path takes.
+    pub(crate) path_mtu: usize,
     /// Chance for the vectors of CBC ciphers: a generator under a key derived from the SA's own.
     vectors: Option<Random>,
 }
@@ -52,10 +59,13 @@ impl Entry {
             spi_in: sa.spi_in,
             outer: sa.outer,
             sending: if sa.outbound_now { Sending::Now } else { Sending::Later },
+            unit: Unit::of_selectors(&sa.local, &sa.remote),
+            order: 0,
             selection: 0,
             moved_raised: None,
             outer_ds: None,
             plaintext_mtu: usize::from(u16::MAX),
+            path_mtu: OUTER_MTU,
             vectors: seed.map(|seed| Random::from_seed(*seed)),
             sa,
         }
@@ -67,16 +77,45 @@ impl Entry {
         self.plaintext_mtu = usize::from(path.plaintext_mtu);
     }
 
+    /// True when it protects such packets from us to the peer.
+    pub(super) fn fits(&self, protocol: u8, source: (IpAddr, Option<u16>), destination: (IpAddr, Option<u16>)) -> bool {
+        // In transport mode the outer header takes the place of the packet's own, and must say the same.
+        let same_ends = self.outer.local.ip() == source.0 && self.outer.remote.ip() == destination.0;
+        (self.sa.mode == Mode::Tunnel || same_ends)
+            && self.sa.local.iter().any(|selector| selector.matches(source.0, protocol, source.1))
+            && self.sa.remote.iter().any(|selector| selector.matches(destination.0, protocol, destination.1))
+    }
+
     /// The longest inner packet that it takes in one piece.
     pub(crate) fn room(&self, v4: bool) -> usize {
-        let ip = if self.outer.remote.is_ipv4() { ipv4::HEADER } else { ipv6::HEADER };
-        let udp = if self.outer.udp { wire::udp::HEADER } else { 0 };
-        let around = ip + udp + esp::HEADER + self.sa.sealer.encryption().iv_len() + self.sa.sealer.icv_len();
+        let around = self.around() + esp::HEADER + self.sa.sealer.encryption().iv_len() + self.sa.sealer.icv_len();
         let unit = self.sa.sealer.encryption().block_len().max(esp::ALIGNMENT);
-        let inside = (OUTER_MTU - around) / unit * unit - esp::TRAILER;
+        let text = self.path_mtu.saturating_sub(around) / unit * unit;
+        let inside = text.saturating_sub(esp::TRAILER) + self.undressed(v4);
         // No IPv6 link may have less than 1280 (RFC 8200 section 5): a smaller tunnel has its outer packets fragmented.
         let least = if v4 { PLAINTEXT_MTU_MIN } else { ipv6::MTU_MIN };
         self.plaintext_mtu.min(inside).max(least)
+    }
+
+    /// What stands in front of the ESP packet.
+    fn around(&self) -> usize {
+        let ip = if self.outer.remote.is_ipv4() { ipv4::HEADER } else { ipv6::HEADER };
+        ip + if self.outer.udp { wire::udp::HEADER } else { 0 }
+    }
+
+    /// What is taken off a packet before it is sealed.
+    fn undressed(&self, v4: bool) -> usize {
+        match self.sa.mode {
+            Mode::Tunnel => 0,
+            Mode::Transport if v4 => ipv4::HEADER,
+            Mode::Transport => ipv6::HEADER,
+        }
+    }
+
+    /// Whether a sealed packet may forbid that it is cut: whoever fits the path does, so that the path tells when it takes
+    /// less (RFC 4301 section 8.1). What the floors of [`Self::room`] have made longer must get through in pieces.
+    pub(super) fn whole(&self, sealed: usize) -> bool {
+        self.around() + sealed <= self.path_mtu
     }
 
     /// Makes an ESP packet of the inner packet. Its sequence number and vector are used up even when it fails.

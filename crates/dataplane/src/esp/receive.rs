@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use base::{Buffer, Duration, Event, Instant};
-use wire::{esp, ip, ipv4, ipv6};
+use wire::checksum::Sum;
+use wire::{esp, ip, ipv4, ipv6, octets};
 
 use crate::events::{
     BadPadding, IcvFailure, IpValidationFailure, PacketCorrupt, SaLookupFailure, SequenceNumberFailure,
@@ -143,8 +144,11 @@ impl super::sa::Sa {
     /// for a whole packet of that family.
     fn dress(&self, protocol: u8, outer: &Outer, ds: u8, packet: &mut Buffer) -> Result<u8, Reason> {
         let (ttl, len) = (64, packet.len());
+        if outer.udp {
+            mend_checksum(protocol, outer, packet.bytes_mut());
+        }
         match (outer.remote.ip(), outer.local.ip()) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            (IpAddr::V4(source), IpAddr::V4(destination)) if len <= ipv4::TOTAL_MAX - ipv4::HEADER => {
                 let header = ipv4::Repr { source, destination, protocol, ds, ttl, id: 0, flags: ipv4::DF };
                 let front = packet.prepend(ipv4::HEADER).first_chunk_mut().ok_or(Reason::InnerMalformed)?;
                 header.write(front, len);
@@ -186,6 +190,26 @@ impl super::sa::Sa {
         }
         Ok(header)
     }
+}
+
+/// RFC 3948 section 3.1.2: a NAT on the way has changed the addresses that the sum over TCP or UDP was made with. What it
+/// protected the ICV has protected better, so it is made anew.
+fn mend_checksum(protocol: u8, outer: &Outer, segment: &mut [u8]) {
+    let at = match protocol {
+        ip::TCP => 16,
+        // No sum at all is one too, in IPv4.
+        ip::UDP if octets::u16(segment, 6) != Some(0) => 6,
+        _ => return,
+    };
+    let Ok(len) = u32::try_from(segment.len()) else { return };
+    if octets::u16(segment, at).is_none() {
+        return;
+    }
+    octets::put_u16(segment, at, 0);
+    let sum =
+        Sum::new().with_pseudo_header(outer.remote.ip(), outer.local.ip(), protocol, len).with(segment).checksum();
+    // RFC 768: a sum of zero is sent as its other form.
+    octets::put_u16(segment, at, if protocol == ip::UDP && sum == 0 { u16::MAX } else { sum });
 }
 
 /// Who sent SPIs that nobody knows, and when the control side was told of it.

@@ -25,7 +25,7 @@ pub struct Sa {
     pub(super) sealer: Sealer,
     pub(super) opener: Opener,
     pub(super) esn: bool,
-    pub(super) mode: Mode,
+    pub(crate) mode: Mode,
     pub(super) vectors: Option<Secret>,
     pub(crate) local: Vec<Selector>,
     pub(crate) remote: Vec<Selector>,
@@ -179,6 +179,14 @@ impl Sa {
     /// Of it `bytes` are an inner packet that may go on.
     pub(super) fn count_bytes_in(&self, bytes: u64) {
         add(&self.passed.bytes_in, bytes);
+    }
+
+    /// True when a packet whose number ends in `sequence` is among the last `most` that were sealed.
+    pub(super) fn has_sent_lately(&self, sequence: u32, most: u64) -> bool {
+        let sent = self.sent.load(Relaxed);
+        let [.., a, b, c, d] = sent.to_be_bytes();
+        let ago = u64::from(u32::from_be_bytes([a, b, c, d]).wrapping_sub(sequence));
+        ago < most && ago < sent
     }
 
     /// Sequence numbers end here.

@@ -1,14 +1,17 @@
 //! Into a tunnel: the SA for the packet, or the queue until there is one; pieces that fit; sealing.
 
 use base::{Buffer, Event, Instant};
+use wire::icmp::Problem;
+use wire::ipv4;
 
 use super::sa::Limit;
+use super::unit::Unit;
 use crate::events::SequenceNumberOverflow;
 use crate::flows::{CachedSa, Place, Way};
 use crate::inspect::Seen;
 use crate::path::{Denial, Source, Work};
-use crate::{Dataplane, Exception, InterfaceId, Output, Reason, TunnelPath, fragments};
-use wire::icmp::Problem;
+use crate::waiting::{Asked, MayAsk};
+use crate::{Dataplane, Exception, InterfaceId, Mode, Output, Reason, TunnelPath, fragments};
 
 impl Dataplane {
     /// Sends a packet into a tunnel, or lets it wait for it.
@@ -61,24 +64,31 @@ impl Dataplane {
         tunnel: InterfaceId,
         out: &mut Vec<Output>,
     ) {
-        let pair = self.tunnel(tunnel).and_then(|path| networks_of(path, seen));
-        let Some(pair) = pair else {
+        let networks = self.tunnel(tunnel).and_then(|path| Some((path.sa_per, networks_of(path, seen)?)));
+        let Some((per, (local, remote))) = networks else {
             return self.deny(now, work, Denial::of(Reason::OutsideTunnel), out);
         };
         if work.source == Source::Error {
             return self.deny(now, work, Denial::by_tunnel(Reason::TunnelUnavailable, tunnel), out);
         }
-        let key = seen.key();
+        let unit = Unit::wanted(seen, per);
+        let may_ask = self.waiting.may_ask(now, tunnel, unit.map_or(Asked::Networks(local, remote), Asked::Unit));
+        if may_ask == MayAsk::TooMany {
+            return self.deny(now, work, Denial::by_tunnel(Reason::AskedLimit, tunnel), out);
+        }
         let most = self.policy.settings.waiting_per_tunnel_max;
         if let Some(gone) = self.waiting.enter(tunnel, work, until, most) {
             self.deny(now, gone, Denial::by_tunnel(Reason::WaitingFull, tunnel), out);
         }
-        if self.waiting.may_ask(now, tunnel, pair) {
+        if may_ask == MayAsk::Yes {
+            // An echo's identifier is no port, and type and code are not what its answer has.
+            let ports = seen.ports().unwrap_or_default();
             out.push(Output::Exception(Exception::Acquire {
                 tunnel,
-                source: (key.source, key.ports.0),
-                destination: (key.destination, key.ports.1),
-                protocol: key.protocol,
+                source: (seen.ip.source, ports.0),
+                destination: (seen.ip.destination, ports.1),
+                protocol: seen.ip.protocol,
+                per,
             }));
         }
     }
@@ -127,7 +137,7 @@ impl Dataplane {
         &mut self,
         now: Instant,
         (tunnel, slot): (InterfaceId, u32),
-        work: Work,
+        mut work: Work,
         seen: &Seen,
         out: &mut Vec<Output>,
     ) {
@@ -136,23 +146,40 @@ impl Dataplane {
         };
         let room = sa.room(seen.ip.is_v4());
         let limit = work.cut.map_or(room, |cut| cut.longest().min(room));
-        if work.packet.len() <= limit {
+        // RFC 4303 section 3.3.4: in transport mode it is the ESP packet that is cut.
+        let uncut = sa.sa.mode == Mode::Transport && (!seen.ip.whole || work.cut.is_some());
+        if work.packet.len() <= limit || uncut {
             return self.seal(now, slot, work.packet, seen, out);
         }
-        // RFC 4301 section 8.2.1: whoever forbids fragments is told the size. What came in pieces may leave in pieces.
-        let pieces = if seen.ip.whole && work.cut.is_none() {
-            None
-        } else {
-            fragments::cut(work.packet.bytes(), &seen.ip, work.cut, room, &mut self.pool)
-        };
-        let Some(pieces) = pieces else {
-            let problem = Problem::TooBig(u16::try_from(room).unwrap_or(u16::MAX));
-            return self.deny(now, work, Denial::telling(Reason::TooBig, problem), out);
+        let strip_df_max = usize::from(self.policy.settings.strip_df_max);
+        if work.cut.is_none() && seen.ip.is_v4() && seen.ip.whole && work.packet.len() <= strip_df_max {
+            self.strip_df(&mut work.packet);
+        } else if seen.ip.whole && work.cut.is_none() {
+            return self.too_long(now, work, room, out);
+        }
+        // What came in pieces may leave in pieces.
+        let Some(pieces) = fragments::cut(work.packet.bytes(), &seen.ip, work.cut, room, &mut self.pool) else {
+            return self.too_long(now, work, room, out);
         };
         self.pool.give(work.packet);
         for piece in pieces {
             self.seal(now, slot, piece, seen, out);
         }
+    }
+
+    /// RFC 4301 section 8.2.1: whoever forbids fragments is told the size.
+    fn too_long(&mut self, now: Instant, work: Work, room: usize, out: &mut Vec<Output>) {
+        let problem = Problem::TooBig(u16::try_from(room).unwrap_or(u16::MAX));
+        self.deny(now, work, Denial::telling(Reason::TooBig, problem), out);
+    }
+
+    /// Allows a packet to be cut. A packet that forbade it may have any identification, so it gets one of ours: no two of
+    /// a pair of hosts within what may be on its way (RFC 6864 section 4.3).
+    fn strip_df(&mut self, packet: &mut Buffer) {
+        self.identification = self.identification.wrapping_add(1);
+        let packet = packet.bytes_mut();
+        ipv4::change(packet, 4, self.identification);
+        ipv4::change(packet, 6, 0);
     }
 
     fn seal(&mut self, now: Instant, slot: u32, mut packet: Buffer, seen: &Seen, out: &mut Vec<Output>) {
@@ -169,7 +196,8 @@ impl Dataplane {
         }
         // RFC 6040 section 4.1, normal mode: the outer packet says of ECN what the inner one says.
         let ds = sa.outer_ds.map_or(seen.ip.ds, |outer| outer & !3 | seen.ip.ds & 3);
-        out.push(Output::Outer { outer: sa.outer, ds, packet });
+        let df = sa.whole(packet.len());
+        out.push(Output::Outer { outer: sa.outer, ds, df, packet });
         if let Some(limit) = sa.limit_reached() {
             self.tell_limit(now, slot, limit, out);
         }
@@ -179,7 +207,7 @@ impl Dataplane {
     pub(super) fn tell_limit(&mut self, now: Instant, slot: u32, limit: Limit, out: &mut Vec<Output>) {
         let Some(entry) = self.sas.get(slot) else { return };
         let (sa, outer) = (&entry.sa, entry.outer);
-        let (id, tunnel) = (sa.id, sa.tunnel);
+        let id = sa.id;
         match limit {
             Limit::Soft => out.push(Output::Exception(Exception::SoftLimit(id))),
             Limit::Hard => {
@@ -192,8 +220,7 @@ impl Dataplane {
                     reason: Reason::SaUsedUp.sentence().to_owned(),
                 };
                 self.log(now, Reason::SaUsedUp, event.record(), out);
-                self.sas.successors_of(tunnel, id);
-                self.sas.choose_again(tunnel);
+                self.sas.pass_on(slot, id);
                 out.push(Output::Exception(Exception::HardLimit(id)));
             }
         }

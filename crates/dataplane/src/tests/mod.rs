@@ -7,6 +7,8 @@ mod esp;
 mod flows;
 mod fragments;
 mod harness;
+mod selectors;
+mod transport;
 mod tunnel;
 mod vectors;
 
@@ -259,7 +261,7 @@ impl Lab {
 pub(crate) fn carry(to: &mut Dataplane, now: Instant, sent: &[Output]) -> Vec<Output> {
     let mut out = Vec::new();
     for output in sent {
-        if let Output::Outer { outer, ds, packet } = output {
+        if let Output::Outer { outer, ds, packet, .. } = output {
             let arrived = Outer { local: outer.remote, remote: outer.local, udp: outer.udp };
             to.esp(now, arrived, *ds, packet.clone(), &mut out);
         }
