@@ -1,7 +1,8 @@
-//! The address book: IP4Address, IP4Group, IP6Address, IP6Group and AddressFolder.
+//! The address book: IP4Address, IP4Group, IP6Address, IP6Group, FQDNAddress, FQDNGroup,
+//! EthernetAddress and AddressFolder.
 
-use schema::kind::{AddressSort, Addresses, Family, Form, References, Target};
-use schema::object;
+use schema::kind::{AddressSort, Addresses, Family, Form, Hardware, References, Target, Text};
+use schema::{Object, Problem, object};
 
 /// Types that stand for IPv4 addresses.
 pub(crate) const IP4: &[&str] = &["IP4Address", "IP4Group"];
@@ -29,11 +30,13 @@ object! {
         category: Some("Address"),
         parents: &["", "AddressFolder"],
         columns: &["Members"],
-        absent: &["ExcludedMembers", "UserAuthGroups", "NoDefinedCredentials"],
+        absent: &["UserAuthGroups", "NoDefinedCredentials"],
     }
 
     /// The objects in the group.
     required members as "Members": References<Members4>;
+    /// Objects whose addresses are taken out of it again.
+    optional excluded as "ExcludedMembers": References<Members4>;
 }
 
 object! {
@@ -55,11 +58,88 @@ object! {
         category: Some("Address"),
         parents: &["", "AddressFolder"],
         columns: &["Members"],
-        absent: &["ExcludedMembers", "UserAuthGroups", "NoDefinedCredentials"],
+        absent: &["UserAuthGroups", "NoDefinedCredentials"],
     }
 
     /// The objects in the group.
     required members as "Members": References<Members6>;
+    /// Objects whose addresses are taken out of it again.
+    optional excluded as "ExcludedMembers": References<Members6>;
+}
+
+object! {
+    /// The addresses of a host name, which are asked for while the configuration runs. It can stand in the networks of
+    /// policies and routing rules; as long as nothing is known of the name, it fits nothing.
+    pub struct FqdnAddress: "FQDNAddress" {
+        category: Some("Address"),
+        parents: &["", "AddressFolder"],
+        columns: &["Address"],
+    }
+
+    /// The host name.
+    required address as "Address": Text;
+}
+
+object! {
+    /// Several host names under one name.
+    pub struct FqdnGroup: "FQDNGroup" {
+        category: Some("Address"),
+        parents: &["", "AddressFolder"],
+        columns: &["Members"],
+    }
+
+    /// The FQDNAddress objects in the group.
+    required members as "Members": References<FqdnMembers>;
+}
+
+object! {
+    /// A hardware address under a name.
+    pub struct EthernetAddress: "EthernetAddress" {
+        category: Some("Address"),
+        parents: &["", "AddressFolder"],
+        columns: &["Address"],
+    }
+
+    /// The hardware address.
+    required address as "Address": Hardware<NoName>;
+}
+
+/// What may be in a group of host names.
+#[derive(Debug)]
+pub struct FqdnMembers;
+
+impl Target for FqdnMembers {
+    const TYPES: &'static [&'static str] = FQDN;
+}
+
+/// Nothing may be named.
+#[derive(Debug)]
+pub struct NoName;
+
+impl Target for NoName {
+    const TYPES: &'static [&'static str] = &[];
+}
+
+/// The host name of an FQDNAddress in lower case without the dot at its end; `None`: it is none (RFC 1123 section 2.1).
+pub(crate) fn host_name(text: &str) -> Option<String> {
+    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    let good = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
+    let label = |label: &str| {
+        (1..=63).contains(&label.len()) && label.bytes().all(good) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let numeric = name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    (name.len() <= 253 && !numeric && name.split('.').all(label)).then_some(name)
+}
+
+/// What is wrong with an address object beyond the kinds of its values.
+pub(crate) fn check(object: &Object) -> Option<Problem> {
+    let read = (object.info.name == FqdnAddress::TYPE.name).then(|| FqdnAddress::read(object))??;
+    host_name(&read.address).is_none().then(|| {
+        Problem::error(format!("found \"{}\"; expected a host name such as www.example.com", read.address))
+            .property("Address")
+            .remedy("for addresses make an IP4Address or IP6Address")
+            .at(object.place("Address"))
+    })
 }
 
 object! {
@@ -70,6 +150,12 @@ object! {
         container: true,
     }
 }
+
+/// Types that stand for host names.
+pub(crate) const FQDN: &[&str] = &["FQDNAddress", "FQDNGroup"];
+/// Types that stand for addresses of either family or for host names.
+pub(crate) const ANY_OR_FQDN: &[&str] =
+    &["IP4Address", "IP4Group", "IP6Address", "IP6Group", "FQDNAddress", "FQDNGroup"];
 
 /// IPv4, written out.
 #[derive(Debug)]
@@ -114,6 +200,25 @@ pub struct Networks;
 impl AddressSort for Networks {
     const FORM: Form = Form::Many;
     const TYPES: &'static [&'static str] = ANY;
+}
+
+/// Any IPv4 addresses, written out or by name.
+#[derive(Debug)]
+pub struct Networks4;
+
+impl AddressSort for Networks4 {
+    const FAMILY: Family = Family::V4;
+    const FORM: Form = Form::Many;
+    const TYPES: &'static [&'static str] = IP4;
+}
+
+/// Any addresses of one family, written out or by name, host names too.
+#[derive(Debug)]
+pub struct NamedNetworks;
+
+impl AddressSort for NamedNetworks {
+    const FORM: Form = Form::Many;
+    const TYPES: &'static [&'static str] = ANY_OR_FQDN;
 }
 
 /// One address of either family.

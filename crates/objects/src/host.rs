@@ -8,7 +8,7 @@ use schema::kind::{AddressTerm, Addresses, is_identifier};
 use schema::{Object, Tree, TypeInfo};
 
 use crate::address::{AddressFolder, INTERFACE_ADDRESSES, Ip4Address, Ip6Address, Network4, Network6};
-use crate::ethernet::Ethernet;
+use crate::ethernet::{Ethernet, Layer3, Port, Vlan};
 use crate::snapshot::HostInterface;
 
 /// Makes every interface of the host present in the configuration, and takes back those that are gone. An Ethernet
@@ -25,11 +25,33 @@ pub fn present(tree: &mut Tree, hosts: &[HostInterface]) {
         if taken || crate::INTERFACE_WORDS.iter().any(|word| word.eq_ignore_ascii_case(&name)) {
             continue;
         }
-        let values = values(host);
+        let is_called = |object: &&Object| object.is_called(&name);
+        let declared = tree.enabled(Ethernet::TYPE).find(is_called).and_then(Layer3::read);
+        let values = match declared.filter(|declared| declared.port == Port::Packet) {
+            // The kernel's addresses are not those of a card that the gateway owns.
+            Some(declared) => lent(host, None, declared.dhcp),
+            None => values(host),
+        };
         let values: Vec<(&str, &str)> = values.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let id = tree.predefine(Ethernet::TYPE, Some(&name), None, &values);
         tree.mark_dynamic(id);
         names.push(name);
+    }
+    let vlans: Vec<_> = tree
+        .enabled(Vlan::TYPE)
+        .filter_map(|object| {
+            let read = Vlan::read(object)?;
+            let base = tree.enabled(Ethernet::TYPE).find(|base| base.is_called(&read.base))?;
+            let device = base.get("EthernetDevice").or(base.name.as_deref())?;
+            let host = hosts.iter().find(|host| host.name == device)?;
+            let mut values = lent(host, u16::try_from(read.vlan).ok(), read.dhcp);
+            values.retain(|(name, _)| *name != "MTU");
+            Some((object.id, values))
+        })
+        .collect();
+    for (id, values) in vlans {
+        let values: Vec<(&str, &str)> = values.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        tree.supply(id, &values);
     }
     let is_here = |object: &Object| names.iter().any(|name| object.is_called(name));
     tree.forget(|object| object.info.name == Ethernet::TYPE.name && !is_here(object));
@@ -64,11 +86,29 @@ fn values(host: &HostInterface) -> Vec<(&'static str, String)> {
     values
 }
 
+/// What the host has and a DHCP server lent, for a card that the gateway owns.
+fn lent(host: &HostInterface, vlan: Option<u16>, dhcp: bool) -> Vec<(&'static str, String)> {
+    let mut values = Vec::new();
+    if (576..=65535).contains(&host.mtu) {
+        values.push(("MTU", host.mtu.to_string()));
+    }
+    let Some(lease) = host.leases.iter().find(|lease| dhcp && lease.vlan == vlan) else { return values };
+    values.push(("IP", lease.address.to_string()));
+    if let Ok(range) = IpRange::network(IpAddr::V4(lease.address), lease.prefix) {
+        values.push(("Network", range.to_string()));
+    }
+    values.extend(lease.gateway.map(|gateway| ("DefaultGateway", gateway.to_string())));
+    values.extend(["DHCPDNS1", "DHCPDNS2"].into_iter().zip(&lease.dns).map(|(name, dns)| (name, dns.to_string())));
+    values
+}
+
 /// Property of an interface, and the ending of the address object that follows from it.
 const DERIVED: &[(&str, &str)] = &[
     ("IP", "_ip"),
     ("Network", "_net"),
     ("DefaultGateway", "_gw"),
+    ("DHCPDNS1", "_dns1"),
+    ("DHCPDNS2", "_dns2"),
     ("IPv6IP", "_ip6"),
     ("IPv6Network", "_net6"),
     ("IPv6DefaultGateway", "_gw6"),
@@ -77,7 +117,7 @@ const DERIVED: &[(&str, &str)] = &[
 /// Renews the address objects that follow from the interfaces: `lan_ip`, `lan_net` and so on.
 pub(crate) fn derive(tree: &mut Tree) {
     let mut wanted: BTreeMap<String, (&'static TypeInfo, String)> = BTreeMap::new();
-    for object in tree.enabled(Ethernet::TYPE) {
+    for object in tree.enabled(Ethernet::TYPE).chain(tree.enabled(Vlan::TYPE)) {
         let name = object.name.as_deref().unwrap_or_default();
         for (property, ending) in DERIVED {
             if let Some(address) = object.get(property).and_then(|text| literal(tree, text)) {

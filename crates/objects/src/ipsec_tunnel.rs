@@ -1,11 +1,13 @@
 //! IPsecTunnel: a tunnel, which is an interface.
 
-use schema::kind::{Addresses, Bool, Integer, NumberSet, Numbers, Reference, Text};
+use schema::kind::{Addresses, Bool, Integer, NumberSet, Numbers, Reference, References, Text};
 use schema::{choice, object};
 
 use crate::address::{Host, Networks};
 use crate::algorithms::{IkeAlgorithms, IpsecAlgorithms};
+use crate::ethernet::{Links, Membership};
 use crate::psk::Psk;
+use crate::routing::RoutingTable;
 
 object! {
     /// An IPsec tunnel. It is an interface: routes lead to it and IP policies name it. As responder the gateway searches
@@ -54,8 +56,23 @@ object! {
     needed id_value as "LocalIDValue": Text where "LocalIDType" = "IP" | "DNS" | "E-Mail";
     /// Add a route to the remote network through the tunnel.
     default route as "AutoInterfaceNetworkRoute": Bool = "Yes";
-    /// Metric of that route.
+    /// Add a route to what an SA leads to when it comes up, and take it away when it goes. For clients that get their
+    /// addresses from elsewhere; AutoInterfaceNetworkRoute is No then.
+    default dynamic_route as "AddRouteToRemoteNet": Bool = "No";
+    /// Metric of those routes.
     default metric as "Metric": Integer<0, 65535> = "90";
+    /// Which routing tables the tunnel belongs to.
+    default member as "MemberOfRoutingTable": Membership = "All";
+    /// The one table it belongs to: what comes in is routed by it, and the tunnel's routes are there and nowhere else.
+    default table as "RoutingTable": Reference<RoutingTable> = "main" where "MemberOfRoutingTable" = "Specific";
+    /// The table by which packets to the peer are routed on packet ports.
+    default outgoing_table as "OutgoingRoutingTable": Reference<RoutingTable> = "main";
+    /// Answer ARP for the hosts behind the tunnel on every packet port.
+    default proxy_all as "ProxyARPAllInterfaces": Bool = "No";
+    /// Interfaces on which to answer ARP for the hosts behind the tunnel.
+    optional proxy as "ProxyARPInterfaces": References<Links>;
+    /// What a pair of SAs is for.
+    default sa_per as "SetupSAPer": SaPer = "Network";
     /// Set the tunnel up without waiting for traffic.
     default auto_establish as "AutoEstablish": Bool = "No";
     /// Ask a silent peer whether it lives, and delete the SAs when it does not answer.
@@ -116,6 +133,18 @@ choice! {
         Dns = "DNS",
         /// A mail address.
         Email = "E-Mail" or "Email",
+    }
+}
+
+choice! {
+    /// What a pair of SAs is for.
+    pub enum SaPer {
+        /// All between a local and a remote network.
+        Net = "Network" or "Net",
+        /// All between two hosts.
+        Host = "Host",
+        /// All between two hosts with the same protocol and ports.
+        Port = "Port",
     }
 }
 
@@ -196,13 +225,6 @@ const ABSENT: &[&str] = &[
     "IKEConfigModePool",
     "ConfigModeIP",
     "ConfigModeDNS",
-    "AddRouteToRemoteNet",
-    "MemberOfRoutingTable",
-    "RoutingTable",
-    "OutgoingRoutingTable",
-    "ProxyARPAllInterfaces",
-    "ProxyARPInterfaces",
-    "SetupSAPer",
     "OriginatorHAIP",
     "TunnelMonitor",
     "MonitoredIP",

@@ -8,18 +8,24 @@
 
 mod compile;
 mod host;
+mod interfaces;
 mod resolve;
 mod routes;
+mod rules;
 mod snapshot;
 mod tunnels;
 
+pub mod access;
 pub mod address;
 pub mod algorithms;
+pub mod arpnd;
 pub mod ethernet;
 pub mod ip_policy;
 pub mod ipsec_tunnel;
+pub mod nat_pool;
 pub mod psk;
 pub mod routing;
+pub mod schedules;
 pub mod services;
 pub mod settings;
 
@@ -47,6 +53,8 @@ pub(crate) const INTERFACE_WORDS: &[&str] = &["core", "any"];
 static REGISTRY: Registry = Registry {
     types: &[
         ethernet::Ethernet::TYPE,
+        ethernet::Vlan::TYPE,
+        ethernet::InterfaceGroup::TYPE,
         ipsec_tunnel::IpsecTunnel::TYPE,
         psk::Psk::TYPE,
         algorithms::IkeAlgorithms::TYPE,
@@ -55,15 +63,25 @@ static REGISTRY: Registry = Registry {
         address::Ip4Group::TYPE,
         address::Ip6Address::TYPE,
         address::Ip6Group::TYPE,
+        address::FqdnAddress::TYPE,
+        address::FqdnGroup::TYPE,
+        address::EthernetAddress::TYPE,
         address::AddressFolder::TYPE,
         services::ServiceTcpUdp::TYPE,
         services::ServiceIcmp::TYPE,
         services::ServiceIcmpv6::TYPE,
         services::ServiceIpProto::TYPE,
         services::ServiceGroup::TYPE,
+        schedules::ScheduleProfile::TYPE,
+        nat_pool::NatPool::TYPE,
+        access::Access::TYPE,
         ip_policy::IpPolicy::TYPE,
+        ip_policy::StatelessPolicy::TYPE,
         routing::RoutingTable::TYPE,
         routing::Route::TYPE,
+        routing::MonitoredHost::TYPE,
+        routing::RoutingRule::TYPE,
+        arpnd::ArpNd::TYPE,
         settings::IpsecTunnelSettings::TYPE,
         settings::TcpSettings::TYPE,
         settings::ConnTimeoutSettings::TYPE,
@@ -96,21 +114,10 @@ const ABSENT: &[&str] = &[
     "UserAuthRule",
     "IPRule",
     "IPRuleSet",
-    "StatelessPolicy",
-    "Access",
-    "RoutingRule",
-    "MonitoredHost",
     "LinkMonitor",
-    "InterfaceGroup",
     "IP4HAAddress",
     "IP6HAAddress",
-    "FQDNAddress",
-    "FQDNGroup",
-    "EthernetAddress",
     "EthernetAddressGroup",
-    "ARPND",
-    "ARP",
-    "VLAN",
     "PPPoETunnel",
     "GRETunnel",
     "L2TPServer",
@@ -133,7 +140,6 @@ const ABSENT: &[&str] = &[
     "RemoteManagement",
     "RemoteMgmtSSH",
     "RemoteMgmtHTTP",
-    "Schedule",
     "ALG",
 ];
 
@@ -195,7 +201,8 @@ pub fn reference() -> String {
 
 /// What types ask of one object beyond the kinds of its values.
 fn check(object: &Object, tree: &Tree) -> Vec<Problem> {
-    let mut problems: Vec<Problem> = routing::check(object).into_iter().chain(settings::check(object)).collect();
+    let mut problems: Vec<Problem> = routing::check(object).into_iter().collect();
+    problems.extend([settings::check(object), address::check(object), schedules::check(object)].into_iter().flatten());
     if object.dynamic && object.parent.is_some() && object.given().any(|(property, _)| property.name == "Address") {
         let name = tree.path(object);
         problems.push(

@@ -3,12 +3,14 @@
 use std::net::IpAddr;
 
 use base::IpRange;
-use schema::kind::AddressTerm;
+use schema::kind::{AddressTerm, HardwareTerm};
 use schema::{Names, Object, ObjectId, Problem, Tree};
 
-use crate::address::{ANY, Ip4Address, Ip4Group, Ip6Address, Ip6Group};
+use crate::address::{
+    ANY, EthernetAddress, FQDN, FqdnAddress, FqdnGroup, Ip4Address, Ip4Group, Ip6Address, Ip6Group, host_name,
+};
 use crate::services::{SERVICES, ServiceGroup, ServiceIcmp, ServiceIcmpv6, ServiceIpProto, ServiceTcpUdp};
-use crate::snapshot::{Service, ServiceMatch};
+use crate::snapshot::{Networks, Service, ServiceMatch};
 
 /// Ranges or services that one property may come to.
 const RESOLVED_MAX: usize = 4096;
@@ -33,17 +35,28 @@ impl<'a> Resolver<'a> {
 
     /// The addresses of a property, each once, all of one family.
     pub(crate) fn addresses(&mut self, object: &Object, property: &str, terms: &[AddressTerm]) -> Option<Vec<IpRange>> {
+        self.networks(object, property, terms).map(|networks| networks.ranges)
+    }
+
+    /// The addresses of a property, each once, all written out of one family, and the host names.
+    pub(crate) fn networks(&mut self, object: &Object, property: &str, terms: &[AddressTerm]) -> Option<Networks> {
         // An interface's network may be written as its address with the prefix length.
-        if object.info.name != "Ethernet" {
+        if !matches!(object.info.name, "Ethernet" | "VLAN") {
             self.warn_of_host_bits(object, property);
         }
+        let types = object.info.property(property).map_or(ANY, |info| info.kind.reference_types());
         let mut ranges = Vec::new();
+        let mut host_names = Vec::new();
         for term in terms {
             match term {
                 AddressTerm::Literal(range) => push(&mut ranges, *range),
                 AddressTerm::Name(name) => {
-                    let named = self.names.resolve(ANY, object.parent, name)?;
-                    self.named(named, &mut Vec::new(), &mut ranges)?;
+                    let named = self.names.resolve(types, object.parent, name)?;
+                    if FQDN.contains(&named.info.name) {
+                        self.host_names(named, &mut Vec::new(), &mut host_names)?;
+                    } else {
+                        self.named(named, &mut Vec::new(), &mut ranges)?;
+                    }
                 }
             }
         }
@@ -58,7 +71,53 @@ impl<'a> Resolver<'a> {
             self.report(object, property, problem.remedy("make two objects, one for each family"));
             return None;
         }
-        Some(ranges)
+        if ranges.is_empty() && host_names.is_empty() {
+            let problem = Problem::error("the value comes to no address at all");
+            self.report(object, property, problem.remedy("exclude less from its groups"));
+            return None;
+        }
+        Some(Networks { ranges, names: host_names })
+    }
+
+    /// The host names behind an FQDNAddress or FQDNGroup.
+    fn host_names(&mut self, object: &Object, inside: &mut Vec<ObjectId>, names: &mut Vec<String>) -> Option<()> {
+        if inside.contains(&object.id) {
+            self.contains_itself(object);
+            return None;
+        }
+        if object.info.name == FqdnAddress::TYPE.name {
+            let name = host_name(&FqdnAddress::read(object)?.address)?;
+            if names.len() <= RESOLVED_MAX && !names.contains(&name) {
+                names.push(name);
+            }
+            return Some(());
+        }
+        inside.push(object.id);
+        for member in FqdnGroup::read(object)?.members {
+            let member = self.names.resolve(FQDN, object.parent, &member)?;
+            self.host_names(member, inside, names)?;
+        }
+        inside.pop();
+        Some(())
+    }
+
+    pub(crate) fn contains_itself(&mut self, object: &Object) {
+        let problem = Problem::error("the group contains itself").remedy("take the group out of itself");
+        self.report(object, "Members", problem);
+    }
+
+    /// The hardware address of a property.
+    pub(crate) fn hardware(&mut self, object: &Object, term: &HardwareTerm) -> Option<[u8; 6]> {
+        match term {
+            HardwareTerm::Literal(address) => Some(*address),
+            HardwareTerm::Name(name) => {
+                let named = self.names.resolve(&[EthernetAddress::TYPE.name], object.parent, name)?;
+                match EthernetAddress::read(named)?.address {
+                    HardwareTerm::Literal(address) => Some(address),
+                    HardwareTerm::Name(_) => None,
+                }
+            }
+        }
     }
 
     /// Warns of networks written with an address inside them: the whole network applies, not that address.
@@ -111,30 +170,34 @@ impl<'a> Resolver<'a> {
 
     fn named(&mut self, object: &Object, inside: &mut Vec<ObjectId>, ranges: &mut Vec<IpRange>) -> Option<()> {
         if inside.contains(&object.id) {
-            self.report(
-                object,
-                "Members",
-                Problem::error("the group contains itself").remedy("take the group out of itself"),
-            );
+            self.contains_itself(object);
             return None;
         }
         let terms = match object.info.name {
             "IP4Address" => Ip4Address::read(object)?.address,
             "IP6Address" => Ip6Address::read(object)?.address,
             _ => {
-                let members = match object.info.name {
-                    "IP4Group" => Ip4Group::read(object)?.members,
-                    _ => Ip6Group::read(object)?.members,
+                let (members, excluded) = match object.info.name {
+                    "IP4Group" => Ip4Group::read(object).map(|group| (group.members, group.excluded))?,
+                    _ => Ip6Group::read(object).map(|group| (group.members, group.excluded))?,
                 };
+                let (mut within, mut without) = (Vec::new(), Vec::new());
                 inside.push(object.id);
-                for member in &members {
-                    let member = self.names.resolve(ANY, object.parent, member)?;
-                    if ranges.len() > RESOLVED_MAX {
-                        break;
+                for (names, into) in [(members, &mut within), (excluded.unwrap_or_default(), &mut without)] {
+                    for member in &names {
+                        let member = self.names.resolve(ANY, object.parent, member)?;
+                        if into.len() > RESOLVED_MAX {
+                            break;
+                        }
+                        self.named(member, inside, into)?;
                     }
-                    self.named(member, inside, ranges)?;
                 }
                 inside.pop();
+                for range in within {
+                    for left in subtract(range, &without) {
+                        push(ranges, left);
+                    }
+                }
                 return Some(());
             }
         };
@@ -151,20 +214,13 @@ impl<'a> Resolver<'a> {
         let service = self.names.resolve(SERVICES, object.parent, name)?;
         let mut matches = Vec::new();
         self.matches(service, &mut Vec::new(), &mut matches)?;
-        Some(Service {
-            name: service.name.clone().unwrap_or_default(),
-            matches,
-            timeouts: crate::snapshot::ServiceTimeouts::default(),
-        })
+        let timeouts = crate::services::timeouts(service);
+        Some(Service { name: service.name.clone().unwrap_or_default(), matches, timeouts })
     }
 
     fn matches(&mut self, object: &Object, inside: &mut Vec<ObjectId>, matches: &mut Vec<ServiceMatch>) -> Option<()> {
         if inside.contains(&object.id) {
-            self.report(
-                object,
-                "Members",
-                Problem::error("the group contains itself").remedy("take the group out of itself"),
-            );
+            self.contains_itself(object);
             return None;
         }
         let found = match object.info.name {
@@ -193,6 +249,38 @@ impl<'a> Resolver<'a> {
 fn push(ranges: &mut Vec<IpRange>, range: IpRange) {
     if ranges.len() <= RESOLVED_MAX && !ranges.contains(&range) {
         ranges.push(range);
+    }
+}
+
+/// What is left of a range without others, in order.
+fn subtract(range: IpRange, without: &[IpRange]) -> Vec<IpRange> {
+    let mut left = vec![range];
+    for hole in without {
+        left = left
+            .into_iter()
+            .flat_map(|range| {
+                let Some(cut) = range.intersection(hole) else { return vec![range] };
+                let before = neighbour(cut.first(), false).filter(|_| cut.first() != range.first());
+                let after = neighbour(cut.last(), true).filter(|_| cut.last() != range.last());
+                let before = before.and_then(|last| IpRange::new(range.first(), last).ok());
+                let after = after.and_then(|first| IpRange::new(first, range.last()).ok());
+                before.into_iter().chain(after).collect()
+            })
+            .take(RESOLVED_MAX.saturating_add(1))
+            .collect();
+    }
+    left
+}
+
+/// The address behind or before another.
+fn neighbour(address: IpAddr, behind: bool) -> Option<IpAddr> {
+    let step = |bits: u128| if behind { bits.checked_add(1) } else { bits.checked_sub(1) };
+    match address {
+        IpAddr::V4(address) => {
+            let bits = step(u128::from(address.to_bits())).and_then(|bits| u32::try_from(bits).ok())?;
+            Some(IpAddr::V4(bits.into()))
+        }
+        IpAddr::V6(address) => step(address.to_bits()).map(|bits| IpAddr::V6(bits.into())),
     }
 }
 
@@ -228,6 +316,22 @@ pub(crate) fn networks(range: IpRange) -> Vec<IpRange> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_excluded_is_cut_out_of_a_range() {
+        let range = |text: &str| {
+            let (first, last) = text.split_once('-').unwrap();
+            IpRange::new(first.parse().unwrap(), last.parse().unwrap()).unwrap()
+        };
+        let cut = |from: &str, holes: &[&str]| {
+            let holes: Vec<IpRange> = holes.iter().map(|hole| range(hole)).collect();
+            subtract(range(from), &holes).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(cut("10.0.0.1-10.0.0.9", &["10.0.0.3-10.0.0.5"]), "10.0.0.1-10.0.0.2 10.0.0.6-10.0.0.9");
+        assert_eq!(cut("0.0.0.0-255.255.255.255", &["0.0.0.0-127.255.255.255"]), "128.0.0.0/1");
+        assert_eq!(cut("10.0.0.1-10.0.0.9", &["10.0.0.9-10.0.0.20", "10.0.0.1-10.0.0.1"]), "10.0.0.2-10.0.0.8");
+        assert_eq!(cut("10.0.0.1-10.0.0.9", &["10.0.0.0-10.0.0.20"]), "");
+    }
 
     #[test]
     fn a_range_is_cut_into_networks() {

@@ -1,9 +1,10 @@
 //! Services: ServiceTCPUDP, ServiceICMP, ServiceICMPv6, ServiceIPProto and ServiceGroup.
 
-use schema::kind::{Bool, Ranges, References, Target};
-use schema::{Tree, TypeInfo, choice, object};
+use base::Duration;
+use schema::kind::{Bool, Integer, Ranges, References, Target};
+use schema::{Object, Tree, TypeInfo, choice, object};
 
-use crate::snapshot::{IcmpTypes, ServiceMatch};
+use crate::snapshot::{IcmpTypes, ServiceMatch, ServiceTimeouts};
 
 /// Types of object that are services.
 pub(crate) const SERVICES: &[&str] =
@@ -14,7 +15,7 @@ object! {
     pub struct ServiceTcpUdp: "ServiceTCPUDP" {
         category: Some("Service"),
         columns: &["Type", "DestinationPorts"],
-        absent: &["SYNRelay", "PassICMPReturn", "ALG", "MaxSessions", "Protocol", "CustomTimeouts"],
+        absent: &["SYNRelay", "PassICMPReturn", "ALG", "MaxSessions", "Protocol"],
     }
 
     /// Which of the two.
@@ -23,6 +24,14 @@ object! {
     default source as "SourcePorts": Ranges<65535> = "0-65535";
     /// Ports that connections go to.
     required destination as "DestinationPorts": Ranges<65535>;
+    /// The service has time-outs of its own.
+    default custom as "CustomTimeouts": Bool = "No";
+    /// Seconds that a connection is remembered before both sides have been heard; empty for that of the settings.
+    optional initial as "InitialTimeout": Integer<1, 2592000> where "CustomTimeouts" = "Yes";
+    /// Seconds that an idle connection is remembered.
+    optional idle as "IdleTimeout": Integer<1, 2592000> where "CustomTimeouts" = "Yes";
+    /// Seconds that a connection is remembered while it is being closed.
+    optional closing as "ClosingTimeout": Integer<1, 2592000> where "CustomTimeouts" = "Yes";
 }
 
 object! {
@@ -30,7 +39,7 @@ object! {
     pub struct ServiceIcmp: "ServiceICMP" {
         category: Some("Service"),
         columns: &["MessageTypes"],
-        absent: &["PassICMPReturn", "ALG", "MaxSessions"],
+        absent: &["PassICMPReturn", "ALG", "MaxSessions", "EchoRequestCodes"],
     }
 
     /// Every message, or the ones chosen.
@@ -56,7 +65,7 @@ object! {
     pub struct ServiceIcmpv6: "ServiceICMPv6" {
         category: Some("Service"),
         columns: &["MessageTypes"],
-        absent: &["PassICMPReturn", "ALG", "MaxSessions"],
+        absent: &["PassICMPReturn", "ALG", "MaxSessions", "EchoRequestCodes"],
     }
 
     /// Every message, or the ones chosen.
@@ -80,11 +89,17 @@ object! {
     pub struct ServiceIpProto: "ServiceIPProto" {
         category: Some("Service"),
         columns: &["IPProto"],
-        absent: &["PassICMPReturn", "ALG", "MaxSessions"],
+        absent: &["PassICMPReturn", "ALG", "MaxSessions", "EchoRequestCodes"],
     }
 
     /// The numbers; 0-255 is all traffic.
     required protocols as "IPProto": Ranges<255>;
+    /// The service has time-outs of its own.
+    default custom as "CustomTimeouts": Bool = "No";
+    /// Seconds that a connection is remembered before both sides have been heard; empty for that of the settings.
+    optional initial as "InitialTimeout": Integer<1, 2592000> where "CustomTimeouts" = "Yes";
+    /// Seconds that an idle connection is remembered.
+    optional idle as "IdleTimeout": Integer<1, 2592000> where "CustomTimeouts" = "Yes";
 }
 
 object! {
@@ -92,11 +107,18 @@ object! {
     pub struct ServiceGroup: "ServiceGroup" {
         category: Some("Service"),
         columns: &["Members"],
-        absent: &["CustomTimeouts"],
     }
 
     /// The services in the group.
     required members as "Members": References<AnyService>;
+    /// The group has time-outs of its own. Those of its members do not count in a group.
+    default custom as "CustomTimeouts": Bool = "No";
+    /// Seconds that a connection is remembered before both sides have been heard; empty for that of the settings.
+    optional initial as "InitialTimeout": Integer<1, 2592000> where "CustomTimeouts" = "Yes";
+    /// Seconds that an idle connection is remembered.
+    optional idle as "IdleTimeout": Integer<1, 2592000> where "CustomTimeouts" = "Yes";
+    /// Seconds that a connection is remembered while it is being closed.
+    optional closing as "ClosingTimeout": Integer<1, 2592000> where "CustomTimeouts" = "Yes";
 }
 
 choice! {
@@ -145,6 +167,18 @@ impl ServiceTcpUdp {
             PortProtocol::Both => vec![tcp, udp],
         }
     }
+}
+
+/// The time-outs that a service sets itself.
+pub(crate) fn timeouts(object: &Object) -> ServiceTimeouts {
+    let (initial, idle, closing) = match object.info.name {
+        "ServiceTCPUDP" => ServiceTcpUdp::read(object).map_or((None, None, None), |s| (s.initial, s.idle, s.closing)),
+        "ServiceIPProto" => ServiceIpProto::read(object).map_or((None, None, None), |s| (s.initial, s.idle, None)),
+        "ServiceGroup" => ServiceGroup::read(object).map_or((None, None, None), |s| (s.initial, s.idle, s.closing)),
+        _ => (None, None, None),
+    };
+    let seconds = |seconds: Option<u64>| seconds.map(Duration::from_secs);
+    ServiceTimeouts { initial: seconds(initial), idle: seconds(idle), closing: seconds(closing) }
 }
 
 /// The types that are switched on.
@@ -243,6 +277,12 @@ const PREDEFINED: &[Predefined] = &[
     (ServiceTcpUdp::TYPE, "ntp", &[UDP, ("DestinationPorts", "123")]),
     (ServiceTcpUdp::TYPE, "snmp", &[UDP, ("DestinationPorts", "161")]),
     (ServiceTcpUdp::TYPE, "syslog", &[UDP, ("DestinationPorts", "514")]),
+    (ServiceTcpUdp::TYPE, "ftp", &[TCP, ("DestinationPorts", "21")]),
+    (ServiceTcpUdp::TYPE, "pptp-ctl", &[TCP, ("DestinationPorts", "1723")]),
+    (ServiceIpProto::TYPE, "gre", &[("IPProto", "47")]),
+    (ServiceGroup::TYPE, "pptp-suite", &[("Members", "pptp-ctl,gre")]),
+    (ServiceTcpUdp::TYPE, "l2tp-raw", &[UDP, ("DestinationPorts", "1701")]),
+    (ServiceGroup::TYPE, "l2tp-ipsec", &[("Members", "ike,ipsec-natt,ipsec-esp,l2tp-raw")]),
     (ServiceTcpUdp::TYPE, "ike", &[UDP, ("DestinationPorts", "500")]),
     (ServiceTcpUdp::TYPE, "ipsec-natt", &[UDP, ("DestinationPorts", "4500")]),
     (ServiceIpProto::TYPE, "ipsec-esp", &[("IPProto", "50")]),

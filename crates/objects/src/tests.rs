@@ -1,5 +1,7 @@
 //! The guide's examples as printed, the project's own, and what a configuration promises as a whole.
 
+mod firewall;
+
 use std::net::IpAddr;
 
 use base::IpRange;
@@ -245,7 +247,6 @@ fn what_the_product_has_and_this_version_has_not_is_called_so() {
     refused(&tunnel("EncapsulationMode=Transport"), "Transport is not available in this version");
     refused(&tunnel("AuthMethod=Certificate"), "Certificate is not available in this version");
     refused(&tunnel("").replace("203.0.113.1", "dns:vpn.example.com"), "not available in this version");
-    refused("add RoutingTable other", "routing tables other than main");
 }
 
 #[test]
@@ -440,11 +441,9 @@ fn random_configuration(random: &mut base::Random) -> String {
     for number in 0..20 {
         let types = crate::registry().types;
         let info = types[usize::try_from(random.below(types.len() as u64)).unwrap()];
-        if info.name == "RoutingTable" {
-            continue;
-        }
-        let inside = info.parents == ["RoutingTable"];
+        let inside = !info.parents.contains(&"");
         text.push_str(if inside { "cc RoutingTable main\n" } else { "" });
+        text.push_str(if info.parents == ["Route"] { "add Route Interface=lan\ncc Route 1\n" } else { "" });
         text.push_str(if info.naming == Naming::Single { "set " } else { "add " });
         text.push_str(info.name);
         if info.naming == Naming::Named || (info.naming == Naming::Optional && random.chance(1, 2)) {
@@ -468,6 +467,7 @@ fn random_configuration(random: &mut base::Random) -> String {
                 Kind::Addresses { .. } => {
                     pick(random, &["10.0.0.1", "10.0.0.0/8, object-2", "10.0.0.1-10.0.0.3", "lan_ip", "2001:db8::1"])
                 }
+                Kind::Hardware { .. } => pick(random, &["02-00-5e-10-00-01", "02:00:5E:10:00:02", "object-3"]),
                 Kind::Ranges { .. } => pick(random, &["1", "1-5, 7"]),
             };
             text.push_str(&format!(" {}={}", property.name, lex::quote(&value)));

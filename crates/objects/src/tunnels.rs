@@ -9,11 +9,14 @@ use crypto::Group;
 use schema::{Object, Problem};
 
 use crate::algorithms::{IkeAlgorithms, IpsecAlgorithms};
-use crate::ipsec_tunnel::{IdType, IpsecTunnel, OriginatorType, Traversal};
+use crate::interfaces::{Ids, proxy};
+use crate::ipsec_tunnel::{IdType, IpsecTunnel, OriginatorType, SaPer as Wanted, Traversal};
 use crate::psk::Psk;
 use crate::resolve::Resolver;
+use crate::routes::tunnel_table;
 use crate::snapshot::{
-    Algorithms, Interface, LocalIdentity, NatTraversal, RemoteEndpoint, SaPer, SharedKey, TableId, Tunnel, TunnelId,
+    Algorithms, DynamicRoutes, Interface, LocalIdentity, NatTraversal, RemoteEndpoint, SaPer, SharedKey, TableId,
+    Tunnel, TunnelId,
 };
 
 /// Below these many seconds renewing keys costs more than it protects.
@@ -29,6 +32,7 @@ pub(crate) fn compile(
     object: &Object,
     id: TunnelId,
     interfaces: &[Interface],
+    ids: &Ids,
 ) -> Option<Tunnel> {
     let read = IpsecTunnel::read(object)?;
     lifetimes(cx, object, &read);
@@ -91,9 +95,13 @@ pub(crate) fn compile(
         ipsec_ds: read.ipsec_ds.and_then(|ds| u8::try_from(ds).ok()),
         plaintext_mtu: u32::try_from(read.plaintext_mtu).ok()?,
         originator,
-        sa_per: SaPer::Net,
-        outgoing_table: TableId::MAIN,
-        dynamic_routes: None,
+        sa_per: match read.sa_per {
+            Wanted::Net => SaPer::Net,
+            Wanted::Host => SaPer::Host,
+            Wanted::Port => SaPer::Port,
+        },
+        outgoing_table: ids.table(&read.outgoing_table)?,
+        dynamic_routes: dynamic_routes(cx, object, &read, ids)?,
     })
 }
 
@@ -315,6 +323,28 @@ fn originator(
     let within = |address: &IpAddr| local.iter().any(|range| range.contains(*address));
     let own = interfaces.iter().flat_map(|interface| &interface.addresses).map(|(address, _)| *address).find(within);
     own.or_else(|| local.first().map(second))
+}
+
+/// Outer `None`: a value is out of bounds, which was reported.
+fn dynamic_routes(
+    cx: &mut Resolver<'_>,
+    object: &Object,
+    read: &IpsecTunnel,
+    ids: &Ids,
+) -> Option<Option<DynamicRoutes>> {
+    if !read.dynamic_route {
+        return Some(None);
+    }
+    if read.route {
+        let problem = Problem::warning("the whole remote network is routed to the tunnel already");
+        let remedy = "set AutoInterfaceNetworkRoute=No to have the routes of clients only";
+        cx.report(object, "AddRouteToRemoteNet", problem.remedy(remedy));
+    }
+    Some(Some(DynamicRoutes {
+        table: tunnel_table(read, ids).unwrap_or(TableId::MAIN),
+        metric: u32::try_from(read.metric).ok()?,
+        proxy: proxy(cx, object, read.proxy_all, read.proxy.as_deref(), ids),
+    }))
 }
 
 fn second(range: &IpRange) -> IpAddr {

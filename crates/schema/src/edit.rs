@@ -15,7 +15,7 @@ impl Context {
     /// The prompt for it: `Device:/>`, or `Device:/main>` inside an object called main.
     pub fn prompt(&self, device: &str, tree: &Tree) -> String {
         let object = self.container.and_then(|id| tree.get(id));
-        format!("{device}:/{}>", object.and_then(|object| object.name.as_deref()).unwrap_or_default())
+        format!("{device}:/{}>", object.map(|object| tree.path(object)).unwrap_or_default())
     }
 }
 
@@ -242,11 +242,12 @@ fn place_of<'a>(
     let mut parent = context.container;
     let mut name = name;
     if let Some((path, position)) = name
-        && let Some((folder, rest)) = path.split_once('/')
+        && let Some((folder, _)) = path.rsplit_once('/')
     {
-        let found = tree.objects().find(|object| object.info.container && object.is_called(folder));
-        let found = found.ok_or_else(|| Problem::error(format!("there is no folder {folder}")).at(Some(position)))?;
-        parent = Some(found.id);
+        let found = tree.home(path);
+        let (found, rest) =
+            found.ok_or_else(|| Problem::error(format!("there is no folder {folder}")).at(Some(position)))?;
+        parent = Some(found);
         name = Some((rest, position));
     }
     let parent_type = parent.and_then(|id| tree.get(id)).map_or("", |object| object.info.name);
@@ -257,8 +258,10 @@ fn place_of<'a>(
                 .at(command.position()));
         }
         let homes = info.parents.iter().filter(|home| !home.is_empty()).copied().collect::<Vec<_>>().join(" or ");
+        let by_position = |home: &&'static str| tree.registry.find(home).is_some_and(|i| i.naming == Naming::Position);
+        let example = if info.parents.iter().any(|home| by_position(home)) { "1" } else { "main" };
         return Err(Problem::error(format!("objects of type {} live in a {homes}", info.name))
-            .remedy(format!("enter one first, for example with \"cc {homes} main\""))
+            .remedy(format!("enter one first, for example with \"cc {homes} {example}\""))
             .at(command.position()));
     }
     match (info.naming, name) {
@@ -478,7 +481,8 @@ fn delete(tree: &mut Tree, context: Context, command: &Command) -> Result<Reply,
             .remedy("change what uses it first, or delete it all the same with -force")
             .at(command.position()));
     }
-    for object in tree.objects.iter_mut().filter(|object| object.id == id || inside.contains(&object.id)) {
+    let gone = tree.with_contents(id);
+    for object in tree.objects.iter_mut().filter(|object| gone.contains(&object.id)) {
         object.deleted = true;
     }
     tree.derive();
@@ -503,7 +507,8 @@ fn undelete(workspace: &mut Workspace, context: Context, command: &Command) -> R
     if clashes {
         return Err(Problem::error("another object has taken its name").of(title).at(command.position()));
     }
-    for object in tree.objects.iter_mut().filter(|object| object.id == id || object.parent == Some(id)) {
+    let back = tree.with_contents(id);
+    for object in tree.objects.iter_mut().filter(|object| back.contains(&object.id)) {
         object.deleted = false;
     }
     tree.derive();
@@ -521,10 +526,7 @@ fn reject(workspace: &mut Workspace, context: Context, command: &Command) -> Res
         return Err(Problem::error("there is no such object"));
     };
     let title = workspace.candidate.title(&object);
-    let mut ids = vec![id];
-    if command.has_option("recursive") {
-        ids.extend(workspace.candidate.objects.iter().filter(|child| child.parent == Some(id)).map(|child| child.id));
-    }
+    let ids = if command.has_option("recursive") { workspace.candidate.with_contents(id) } else { vec![id] };
     for id in ids {
         reject_one(workspace, id);
     }
@@ -545,7 +547,10 @@ fn reject_one(workspace: &mut Workspace, id: ObjectId) {
             }
         }
         None if object.predefined => replace(tree, Object { values: Default::default(), disabled: false, ..object }),
-        None => tree.objects.retain(|other| other.id != id && other.parent != Some(id)),
+        None => {
+            let gone = tree.with_contents(id);
+            tree.objects.retain(|other| !gone.contains(&other.id));
+        }
     }
 }
 

@@ -55,6 +55,11 @@ pub enum Kind {
         /// Types of object that may be named.
         types: &'static [&'static str],
     },
+    /// A hardware address, written out or by the name of an object.
+    Hardware {
+        /// Types of object that may be named.
+        types: &'static [&'static str],
+    },
     /// Numbers and ranges of numbers, separated by commas.
     Ranges {
         /// The highest allowed.
@@ -149,6 +154,11 @@ impl Kind {
             },
             Self::Reference { list, .. } => self.canonical_names(text, list),
             Self::Addresses { family, form, types } => canonical_addresses(text, family, form, !types.is_empty()),
+            Self::Hardware { types } => match read_hardware(text) {
+                Some(address) => Ok(write_hardware(address)),
+                None if !types.is_empty() && is_reference(text) => Ok(text.to_owned()),
+                None => Err(format!("found \"{text}\"; expected a hardware address such as 02-00-5e-10-00-01")),
+            },
             Self::Ranges { max } => read_ranges(text, max).map(|ranges| write_ranges(&ranges)),
             Self::Numbers { allowed, none } => {
                 let numbers = read_numbers(text, allowed, none)?;
@@ -165,6 +175,7 @@ impl Kind {
         let keep: &dyn Fn(&str) -> bool = match *self {
             Self::Reference { words, .. } => &move |name| !words.iter().any(|word| word.eq_ignore_ascii_case(name)),
             Self::Addresses { .. } => &|term| read_literal(term).is_none() && !is_host_name(term),
+            Self::Hardware { .. } => &|term| read_hardware(term).is_none(),
             _ => return Vec::new(),
         };
         let mut at = 0u32;
@@ -183,7 +194,7 @@ impl Kind {
     /// Types of object whose names the value may contain.
     pub const fn reference_types(&self) -> &'static [&'static str] {
         match *self {
-            Self::Reference { types, .. } | Self::Addresses { types, .. } => types,
+            Self::Reference { types, .. } | Self::Addresses { types, .. } | Self::Hardware { types } => types,
             _ => &[],
         }
     }
@@ -250,6 +261,8 @@ impl Kind {
                     }
                 }
             }
+            Self::Hardware { types } if types.is_empty() => "hardware address".to_owned(),
+            Self::Hardware { .. } => "hardware address, or the name of one".to_owned(),
             Self::Ranges { max } => format!("numbers and ranges from 0 to {max}, separated by commas"),
             Self::Numbers { allowed, none } => {
                 let numbers: Vec<String> = allowed.iter().map(|(number, _)| number.to_string()).collect();
@@ -416,6 +429,22 @@ fn fits(range: IpRange, term: &str, family: Family, form: Form) -> Result<(), St
         Form::Network if range.prefix().is_none() => Err(format!("found \"{term}\"; expected one address or network")),
         Form::Host | Form::Network | Form::Many => Ok(()),
     }
+}
+
+/// Six bytes in hexadecimal with dashes or colons between.
+fn read_hardware(text: &str) -> Option<[u8; 6]> {
+    let separator = if text.contains(':') { ':' } else { '-' };
+    let mut address = [0; 6];
+    let mut pieces = text.split(separator);
+    for byte in &mut address {
+        let piece = pieces.next().filter(|piece| piece.len() == 2 && piece.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        *byte = u8::from_str_radix(piece, 16).ok()?;
+    }
+    pieces.next().is_none().then_some(address)
+}
+
+fn write_hardware(address: [u8; 6]) -> String {
+    address.map(|byte| format!("{byte:02x}")).join("-")
 }
 
 fn read_ranges(text: &str, max: u32) -> Result<Vec<(u32, u32)>, String> {
@@ -600,6 +629,29 @@ impl<S: AddressSort> ValueType for Addresses<S> {
     }
 }
 
+/// A hardware address, written out or by the name of an object of the target's types.
+#[derive(Debug)]
+pub struct Hardware<T>(PhantomData<T>);
+
+/// A hardware address, or the name of an object that holds one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HardwareTerm {
+    /// Written out.
+    Literal([u8; 6]),
+    /// Name of an object.
+    Name(String),
+}
+
+impl<T: Target> ValueType for Hardware<T> {
+    type Typed = HardwareTerm;
+    const KIND: Kind = Kind::Hardware { types: T::TYPES };
+
+    fn typed(text: &str) -> Option<HardwareTerm> {
+        let name = || (!T::TYPES.is_empty() && is_reference(text)).then(|| HardwareTerm::Name(text.to_owned()));
+        read_hardware(text).map(HardwareTerm::Literal).or_else(name)
+    }
+}
+
 /// Numbers and ranges of numbers up to a highest.
 #[derive(Debug)]
 pub struct Ranges<const MAX: u32>;
@@ -655,6 +707,9 @@ mod tests {
         assert_eq!(groups.canonical("none").as_deref(), Ok("None"));
         assert_eq!(MANY.canonical("10.0.0.1 - 10.0.0.9, lan_net").as_deref(), Ok("10.0.0.1-10.0.0.9,lan_net"));
         assert_eq!(Kind::SecretHex.canonical("0aFF").as_deref(), Ok("0aff"));
+        let hardware = Kind::Hardware { types: &["E"] };
+        assert_eq!(hardware.canonical("02:00:5E:10:00:01").as_deref(), Ok("02-00-5e-10-00-01"));
+        assert_eq!(hardware.canonical("printer").as_deref(), Ok("printer"));
     }
 
     #[test]
@@ -671,6 +726,7 @@ mod tests {
         says(MANY, "10.0.0.256", "0 to 255");
         says(MANY, "dns:vpn.example.com", "not available in this version");
         says(HOST, "10.0.0.0/8", "one address");
+        says(Kind::Hardware { types: &[] }, "02-00-5e-10-00", "expected a hardware address");
         says(HOST, "::1", "expected IPv4");
         says(Kind::SecretHex, "abc", "hexadecimal");
         says(Kind::Text, "a\u{7}", "control characters");

@@ -53,6 +53,7 @@ pub const UNDECLARED: TypeInfo = TypeInfo {
     absent: &[],
     columns: &[],
     reserved: &[],
+    sequence: None,
 };
 
 /// Lines of a doc comment as running text.

@@ -94,19 +94,32 @@ fn write(tree: &Tree, masked: bool) -> String {
         if is_declared(object) {
             out.push_str(&command(object, masked));
         }
-        let children: Vec<&Object> =
-            tree.objects().filter(|child| child.parent == Some(object.id) && is_declared(child)).collect();
-        if children.is_empty() {
-            continue;
-        }
-        let name = quote(object.name.as_deref().unwrap_or_default());
-        out.push_str(&format!("cc {} {name}\n", object.info.name));
-        for child in children {
-            out.push_str(&command(child, masked));
-        }
-        out.push_str("cc\n");
+        contents(tree, object, masked, "cc", &mut out);
     }
     out
+}
+
+/// What is inside an object: first everything directly in it, then what is inside of that, so that a position names the
+/// same object as in the configuration. `leave` is the command that leads out again.
+fn contents(tree: &Tree, object: &Object, masked: bool, leave: &str, out: &mut String) {
+    if !object.info.container {
+        return;
+    }
+    let children: Vec<&Object> =
+        tree.objects().filter(|child| child.parent == Some(object.id) && is_declared(child)).collect();
+    if children.is_empty() {
+        return;
+    }
+    let name = object.name.clone().unwrap_or_else(|| tree.index(object).to_string());
+    out.push_str(&format!("cc {} {}\n", object.info.name, quote(&name)));
+    for child in &children {
+        out.push_str(&command(child, masked));
+    }
+    for child in &children {
+        contents(tree, child, masked, "cc ..", out);
+    }
+    out.push_str(leave);
+    out.push('\n');
 }
 
 /// Predefined objects are written only where they were given something.

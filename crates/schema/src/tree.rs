@@ -84,13 +84,7 @@ impl Tree {
         parent: Option<ObjectId>,
         values: &[(&str, &str)],
     ) -> ObjectId {
-        let read = |&(name, text): &(&str, &str)| {
-            info.property(name).map(|property| {
-                let text = property.kind.canonical(text).unwrap_or_else(|_| text.to_owned());
-                (property.name, Value::new(property, &text, None))
-            })
-        };
-        let factory: BTreeMap<_, _> = values.iter().filter_map(read).collect();
+        let factory: BTreeMap<_, _> = values.iter().filter_map(|value| factory(info, value)).collect();
         let there = self.objects.iter_mut().find(|object| {
             object.info.name == info.name && object.parent == parent && name.is_none_or(|name| object.is_called(name))
         });
@@ -105,6 +99,12 @@ impl Tree {
             object.factory = factory;
         }
         id
+    }
+
+    /// Gives an object values that it has without having been given them. It may be one that was declared.
+    pub fn supply(&mut self, id: ObjectId, values: &[(&str, &str)]) {
+        let Some(object) = self.get_mut(id) else { return };
+        object.factory = values.iter().filter_map(|value| factory(object.info, value)).collect();
     }
 
     /// Takes back predefined objects that are no longer there; one that was given values stays, as declared.
@@ -178,21 +178,34 @@ impl Tree {
         self.objects.iter_mut().find(|object| object.id == id)
     }
 
-    /// Position of an object among those of its type and parent that are not deleted, from 1.
+    /// The objects that are numbered together with those of a type below `parent`, but for the deleted ones, in order.
+    fn numbered(&self, info: &'static TypeInfo, parent: Option<ObjectId>) -> impl Iterator<Item = &Object> {
+        self.objects().filter(move |object| object.info.is_numbered_with(info) && object.parent == parent)
+    }
+
+    /// An object and everything in it, however deep.
+    pub(crate) fn with_contents(&self, id: ObjectId) -> Vec<ObjectId> {
+        let mut ids = vec![id];
+        let mut at = 0;
+        while let Some(parent) = ids.get(at).copied() {
+            ids.extend(self.objects.iter().filter(|child| child.parent == Some(parent)).map(|child| child.id));
+            at += 1;
+        }
+        ids
+    }
+
+    /// Position of an object among those it is numbered with, from 1.
     pub fn index(&self, object: &Object) -> usize {
-        self.children(object.info, object.parent)
-            .filter(|sibling| !sibling.deleted)
-            .take_while(|sibling| sibling.id != object.id)
-            .count()
-            + 1
+        self.numbered(object.info, object.parent).take_while(|sibling| sibling.id != object.id).count() + 1
     }
 
     /// Moves an object to a position among its siblings, from 1; beyond the last is the end.
     pub(crate) fn move_to(&mut self, id: ObjectId, index: usize) {
         let Some(at) = self.objects.iter().position(|object| object.id == id) else { return };
         let object = self.objects.remove(at);
-        let sibling =
-            |other: &&Object| !other.deleted && other.info.name == object.info.name && other.parent == object.parent;
+        let sibling = |other: &&Object| {
+            !other.deleted && other.info.is_numbered_with(object.info) && other.parent == object.parent
+        };
         let ids: Vec<ObjectId> = self.objects.iter().filter(sibling).map(|other| other.id).collect();
         let before = ids.get(index.saturating_sub(1)).copied();
         let to = match before {
@@ -223,7 +236,7 @@ impl Tree {
             None => self.index(object).to_string(),
         };
         match object.parent.and_then(|parent| self.get(parent)) {
-            Some(parent) => format!("{}/{own}", parent.name.as_deref().unwrap_or_default()),
+            Some(parent) => format!("{}/{own}", self.path(parent)),
             None => own,
         }
     }
@@ -355,12 +368,26 @@ impl Tree {
         }
     }
 
+    /// The object that a path leads into, and the last piece of the path: the first piece names a container at the
+    /// root, each further one a container in the one before, by name or position.
+    pub(crate) fn home<'a>(&self, path: &'a str) -> Option<(ObjectId, &'a str)> {
+        let (folders, rest) = path.rsplit_once('/')?;
+        let mut home = None;
+        for piece in folders.split('/') {
+            let inside = || self.objects().filter(|object| object.info.container && object.parent == home);
+            let at = |object: &&Object| object.name.is_none() && self.index(object).to_string() == piece;
+            home = Some(inside().find(|object| object.is_called(piece)).or_else(|| inside().find(at))?.id);
+        }
+        home.map(|home| (home, rest))
+    }
+
     /// The object of this type and name directly below `parent`, deleted ones last. A number names by position.
     pub(crate) fn locate(&self, info: &'static TypeInfo, parent: Option<ObjectId>, name: &str) -> Option<&Object> {
         let (folder, name) = match name.split_once('/') {
-            Some((folder, rest)) => {
-                (self.objects().find(|o| o.info.container && o.is_called(folder)).map(|o| o.id), rest)
-            }
+            Some(_) => match self.home(name) {
+                Some((folder, rest)) => (Some(folder), rest),
+                None => return None,
+            },
             None => (parent, name),
         };
         let named = |deleted: bool| {
@@ -369,7 +396,7 @@ impl Tree {
         };
         let positioned = || {
             let wanted: usize = name.parse().ok()?;
-            self.children(info, folder).filter(|o| !o.deleted).nth(wanted.checked_sub(1)?)
+            self.numbered(info, folder).nth(wanted.checked_sub(1)?).filter(|found| found.info.name == info.name)
         };
         let anywhere = || {
             let types = [info.name];
@@ -377,6 +404,13 @@ impl Tree {
         };
         named(false).or_else(|| named(true)).or_else(positioned).or_else(anywhere)
     }
+}
+
+/// A value that an object has without having been given it.
+fn factory(info: &TypeInfo, (name, text): &(&str, &str)) -> Option<(&'static str, Value)> {
+    let property = info.property(name)?;
+    let text = property.kind.canonical(text).unwrap_or_else(|_| (*text).to_owned());
+    Some((property.name, Value::new(property, &text, None)))
 }
 
 fn article(kind: &str) -> String {

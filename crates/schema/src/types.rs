@@ -28,6 +28,9 @@ pub struct TypeInfo {
     pub columns: &'static [&'static str],
     /// Names its objects cannot have.
     pub reserved: &'static [&'static str],
+    /// The sequence its objects are numbered in, together with those of other types of the same sequence; `None`: they
+    /// are numbered by themselves.
+    pub sequence: Option<&'static str>,
 }
 
 /// How the objects of a type are told apart.
@@ -93,6 +96,11 @@ impl TypeInfo {
     /// True when `name` is one of its spellings.
     pub fn is_called(&self, name: &str) -> bool {
         is_called(self.name, self.aliases, name)
+    }
+
+    /// True when objects of both types are numbered together.
+    pub fn is_numbered_with(&self, other: &Self) -> bool {
+        self.name == other.name || (self.sequence.is_some() && self.sequence == other.sequence)
     }
 
     /// The name space its objects share: those of a category are never called alike.
