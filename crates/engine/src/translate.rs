@@ -422,6 +422,36 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_in_force_does_not_resolve_or_fails_is_left_out() {
+        let text = format!(
+            "add FQDNAddress www Address=www.example.com\nadd ScheduleProfile late Sun=23\n{OFFICE}\
+             add IPPolicy Name=name SourceInterface=any SourceNetwork=all-nets DestinationInterface=any \
+             DestinationNetwork=www Service=http Action=Allow\n\
+             add IPPolicy Name=night SourceInterface=any SourceNetwork=all-nets DestinationInterface=any \
+             DestinationNetwork=all-nets Service=http Action=Allow Schedule=late\n\
+             cc RoutingTable main\nadd Route Interface=wan Network=10.9.0.0/16 RouteMonitor=Yes MonitorLinkStatus=Yes\n",
+        );
+        let snapshot = office(&text);
+        let rules = |conditions: &Conditions| {
+            policy(&snapshot, conditions).rules.iter().map(|rule| rule.name.to_string()).collect::<Vec<_>>()
+        };
+        let mut conditions = Conditions::default();
+        assert_eq!(rules(&conditions), ["web"]);
+        conditions.names.insert("www.example.com".to_owned(), vec!["192.0.2.80".parse().unwrap()]);
+        assert_eq!(rules(&conditions), ["web", "name"]);
+        // Sunday, 4 January 1970, 23:10.
+        conditions.unix_seconds = Some(3 * 86_400 + 23 * 3600 + 600);
+        assert_eq!(rules(&conditions), ["web", "name", "night"]);
+        let watched = snapshot.main_routes().iter().find(|route| route.monitor.is_some()).unwrap();
+        let holds = |conditions: &Conditions| {
+            policy(&snapshot, conditions).main_routes().iter().any(|route| route.network.to_string() == "10.9.0.0/16")
+        };
+        assert!(holds(&conditions));
+        conditions.failed.insert(watched.key(objects::TableId::MAIN));
+        assert!(!holds(&conditions));
+    }
+
+    #[test]
     fn a_translation_of_the_same_configuration_is_the_same() {
         assert_eq!(policy(&office(OFFICE), &Conditions::default()), policy(&office(OFFICE), &Conditions::default()));
         assert_eq!(ike_config(&office(OFFICE)), ike_config(&office(OFFICE)));

@@ -232,7 +232,10 @@ impl Cx<'_> {
             let fits = |info_type: &TypeInfo| {
                 category.is_none_or(|category| info_type.category == Some(category))
                     && match info.name {
-                        "cc" => info_type.container,
+                        "cc" => {
+                            let near = info_type.parents.contains(&parent) || info_type.parents.contains(&"");
+                            info_type.container && near
+                        }
                         "add" => info_type.parents.contains(&parent) && info_type.naming != Naming::Single,
                         _ => info_type.parents.contains(&parent) || info_type.parents.contains(&""),
                     }

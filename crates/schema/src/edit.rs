@@ -259,7 +259,7 @@ fn place_of<'a>(
         }
         let homes = info.parents.iter().filter(|home| !home.is_empty()).copied().collect::<Vec<_>>().join(" or ");
         let by_position = |home: &&'static str| tree.registry.find(home).is_some_and(|i| i.naming == Naming::Position);
-        let example = if info.parents.iter().any(|home| by_position(home)) { "1" } else { "main" };
+        let example = if info.parents.iter().any(by_position) { "1" } else { "main" };
         return Err(Problem::error(format!("objects of type {} live in a {homes}", info.name))
             .remedy(format!("enter one first, for example with \"cc {homes} {example}\""))
             .at(command.position()));

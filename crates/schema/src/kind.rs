@@ -261,7 +261,7 @@ impl Kind {
                     }
                 }
             }
-            Self::Hardware { types } if types.is_empty() => "hardware address".to_owned(),
+            Self::Hardware { types: [] } => "hardware address".to_owned(),
             Self::Hardware { .. } => "hardware address, or the name of one".to_owned(),
             Self::Ranges { max } => format!("numbers and ranges from 0 to {max}, separated by commas"),
             Self::Numbers { allowed, none } => {

@@ -29,6 +29,7 @@ object! {
     /// Places in their order.
     pub struct Stop: "Stop" {
         naming: Naming::Optional,
+        sequence: Some("way"),
         columns: &["Places"],
     }
 
@@ -55,6 +56,34 @@ object! {
 }
 
 object! {
+    /// Lives on a branch and holds buds.
+    pub struct Twig: "Twig" {
+        naming: Naming::Position,
+        parents: &["Branch"],
+        container: true,
+    }
+}
+
+object! {
+    /// Lives on a twig.
+    pub struct Bud: "Bud" {
+        naming: Naming::Position,
+        parents: &["Twig"],
+    }
+
+    /// Its colour.
+    optional colour as "Colour": Text;
+}
+
+object! {
+    /// A rest among the stops.
+    pub struct Rest: "Rest" {
+        naming: Naming::Optional,
+        sequence: Some("way"),
+    }
+}
+
+object! {
     /// There is one.
     pub struct Weather: "Weather" {
         naming: Naming::Single,
@@ -74,7 +103,7 @@ impl AddressSort for Anywhere {
 }
 
 static REGISTRY: Registry = Registry {
-    types: &[Place::TYPE, Stop::TYPE, Branch::TYPE, Leaf::TYPE, Weather::TYPE],
+    types: &[Place::TYPE, Stop::TYPE, Branch::TYPE, Leaf::TYPE, Twig::TYPE, Bud::TYPE, Rest::TYPE, Weather::TYPE],
     absent: &["Ocean"],
     derive: |_| (),
     check: |_, _| Vec::new(),
@@ -411,4 +440,43 @@ fn help_and_manual_come_from_the_declaration() {
         manual.contains("| `Hour` | number from 0 to 23 | required | When it opens. Only with `Open=No`. |"),
         "{manual}"
     );
+}
+
+#[test]
+fn objects_live_in_objects_that_live_in_objects_and_are_written_where_they_are() {
+    let mut console = Console::with("add Branch oak\ncc Branch oak\nadd Twig\nadd Twig\ncc Twig 2");
+    assert_eq!(console.context.prompt("Device", &console.workspace.candidate), "Device:/oak/2>");
+    console.does("add Bud Colour=green");
+    console.does("cc ..");
+    console.refuses("add Bud", "objects of type Bud live in a Twig");
+    console.does("add Leaf Colour=red");
+    console.does("cc");
+    console.does("set Bud oak/2/1 Colour=brown");
+    let tree = &console.workspace.candidate;
+    let bud = tree.objects().find(|object| object.info.name == "Bud").unwrap();
+    assert_eq!(Bud::read(bud).unwrap().colour.as_deref(), Some("brown"));
+    assert!(tree.enabled(Twig::TYPE).all(|twig| Twig::read(twig).is_some()));
+    let written = text(&console.workspace.candidate);
+    assert_eq!(
+        written,
+        "add Branch oak\ncc Branch oak\nadd Twig\nadd Twig\nadd Leaf Colour=red\ncc Twig 2\nadd Bud Colour=brown\ncc ..\ncc\n"
+    );
+    let mut again = Tree::new(&REGISTRY);
+    assert_eq!(load(&mut again, &written).len(), 0);
+    assert_eq!(text(&again), written);
+    console.refuses("delete Branch oak", "objects inside it");
+    console.does("delete Branch oak -force");
+    assert_eq!(text(&console.workspace.candidate), "");
+    console.does("undelete Branch oak");
+    assert_eq!(text(&console.workspace.candidate), written, "what is deep inside came back too");
+}
+
+#[test]
+fn types_of_one_sequence_are_numbered_together() {
+    let mut console = Console::with("add Stop a Places=home\nadd Rest b\nadd Stop c Places=home");
+    assert!(console.workspace.candidate.enabled(Rest::TYPE).all(|rest| Rest::read(rest).is_some()));
+    console.refuses("set Stop 2 Places=home", "there is no Stop 2");
+    console.does("set Stop 3 Index=1");
+    assert_eq!(text(&console.workspace.candidate), "add Stop c Places=home\nadd Stop a Places=home\nadd Rest b\n");
+    assert!(console.does("show Rest").contains("3"));
 }

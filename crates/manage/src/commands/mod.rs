@@ -77,8 +77,8 @@ pub static OPERATIONS: &[CommandInfo] = &[
     },
     CommandInfo {
         name: "routes",
-        usage: "routes [main] [-all] [-num=<n>|all] | routes -lookup=<ip>",
-        help: "Shows the routing table in use, or the route to an address.",
+        usage: "routes [<table>] [-all] [-num=<n>|all] | routes -lookup=<ip>",
+        help: "Shows a routing table in use, main unless named, or the route to an address.",
         options: &[
             ("all", "Core routes too."),
             ("num=", "How many lines at most, or all."),

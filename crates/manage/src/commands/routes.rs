@@ -1,4 +1,4 @@
-//! `routes`: table `main`, in use.
+//! `routes`: a routing table, in use.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -15,15 +15,14 @@ pub(super) fn run(gateway: &engine::Gateway, arguments: &Arguments<'_>) -> Outco
             Err(_) => Outcome::failed(format!("'{text}' is not an IP address. Usage: routes -lookup=<ip>\n")),
         };
     }
-    if let Some(table) = arguments.word(0).filter(|table| !table.eq_ignore_ascii_case("main")) {
-        return Outcome::failed(format!("There is no routing table {table}; the only one is main.\n"));
-    }
     let snapshot = gateway.snapshot();
-    let mut routes: Vec<_> = snapshot
-        .main_routes()
-        .iter()
-        .filter(|route| route.origin != RouteOrigin::Core || arguments.has("all"))
-        .collect();
+    let name = arguments.word(0).unwrap_or("main");
+    let Some(table) = snapshot.table(name) else {
+        let known: Vec<&str> = snapshot.tables.iter().map(|table| table.name.as_str()).collect();
+        return Outcome::failed(format!("There is no routing table {name}; there are: {}.\n", known.join(", ")));
+    };
+    let shown = |route: &&objects::Route| route.origin != RouteOrigin::Core || arguments.has("all");
+    let mut routes: Vec<_> = table.routes.iter().filter(shown).collect();
     // IPv4 before IPv6; in each the longest prefix first, as they are searched.
     routes.sort_by_key(|route| {
         (!route.network.is_ipv4(), std::cmp::Reverse(route.network.prefix()), route.network, route.metric)

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn of<'a>(snapshot: &'a Snapshot, table: &str) -> Vec<String> {
+fn of(snapshot: &Snapshot, table: &str) -> Vec<String> {
     let routes = &snapshot.table(table).unwrap().routes;
     let name = |route: &Route| snapshot.interface_by_id(route.interface).unwrap().name.clone();
     routes.iter().map(|route| format!("{} {}", route.network, name(route))).collect()
