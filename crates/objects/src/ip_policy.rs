@@ -16,6 +16,7 @@ object! {
     /// gateway itself, `any` every interface.
     pub struct IpPolicy: "IPPolicy" {
         naming: Naming::Optional,
+        supersedes: &["IPRule"],
         sequence: Some("rules"),
         columns: &["Action", "SourceInterface", "SourceNetwork", "DestinationInterface", "DestinationNetwork", "Service"],
         absent: &[

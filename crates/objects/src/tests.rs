@@ -242,6 +242,9 @@ frobnicate
 
 #[test]
 fn what_the_product_has_and_this_version_has_not_is_called_so() {
+    refused("add IPRule Action=Allow", "objects of type IPRule are not available in this version");
+    let problems = compile_text("add IPRule Action=NAT", &head_office()).unwrap_err();
+    assert!(problems[0].to_string().contains("use IPPolicy instead"), "{problems:?}");
     refused("add LANtoLANVPN x", "objects of type LANtoLANVPN are not available in this version");
     refused(&tunnel("XAuth=Off"), "the property XAuth is not available in this version");
     refused(&tunnel("EncapsulationMode=Transport"), "Transport is not available in this version");

@@ -53,6 +53,7 @@ pub const UNDECLARED: TypeInfo = TypeInfo {
     absent: &[],
     columns: &[],
     reserved: &[],
+    supersedes: &[],
     sequence: None,
 };
 

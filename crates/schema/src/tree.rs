@@ -360,8 +360,16 @@ impl Tree {
                         .flat_map(|path| [path.as_str(), path.rsplit('/').next().unwrap_or(path)])
                         .collect();
                     let kind = if types.len() > 3 { "object" } else { &what };
-                    Problem::error(unknown(kind, name, plain))
-                        .remedy(format!("add {} called {name}, or name one that exists", article(kind)))
+                    match self.objects().find(|other| other.is_called(name)) {
+                        // It exists, and is something else.
+                        Some(other) => {
+                            let found = article(other.info.name);
+                            Problem::error(format!("{name} is {found}; expected the name of {}", article(&what)))
+                                .remedy("name an object of that type")
+                        }
+                        None => Problem::error(unknown(kind, name, plain))
+                            .remedy(format!("add {} called {name}, or name one that exists", article(kind))),
+                    }
                 }
             };
             problems.push(problem.property(property.name).at(position));

@@ -28,6 +28,8 @@ pub struct TypeInfo {
     pub columns: &'static [&'static str],
     /// Names its objects cannot have.
     pub reserved: &'static [&'static str],
+    /// Types that the product has, this version has not, and this one does the work of.
+    pub supersedes: &'static [&'static str],
     /// The sequence its objects are numbered in, together with those of other types of the same sequence; `None`: they
     /// are numbered by themselves.
     pub sequence: Option<&'static str>,
@@ -155,8 +157,9 @@ impl Registry {
     /// Why `name` is no type.
     pub fn unknown_type(&self, name: &str) -> Problem {
         if self.absent.iter().any(|absent| absent.eq_ignore_ascii_case(name)) {
-            return Problem::error(format!("objects of type {name} are not available in this version"))
-                .remedy("leave the object out");
+            let like = self.types.iter().find(|info| info.supersedes.iter().any(|old| old.eq_ignore_ascii_case(name)));
+            let remedy = like.map_or("leave the object out".to_owned(), |info| format!("use {} instead", info.name));
+            return Problem::error(format!("objects of type {name} are not available in this version")).remedy(remedy);
         }
         let known = self.types.iter().map(|info| info.name).chain(self.categories());
         Problem::error(unknown("object type called", name, known)).remedy("type \"help\" for the types there are")
