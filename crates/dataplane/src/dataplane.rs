@@ -4,25 +4,26 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use base::{Buffer, Duration, Instant, Pool, Record};
+use base::{Buffer, Duration, Instant, Pool, Random, Record};
 
 use crate::esp::entry::{Entry, Sending};
 use crate::esp::path_mtu::Paths;
 use crate::esp::receive::Strangers;
 use crate::esp::sa::SaError;
 use crate::esp::table::SaTable;
-use crate::events::{self, ConnClose, protocol_name};
-use crate::flows::{ConnectionStatus, Flow, Flows, Looked};
+use crate::flows::{ConnectionStatus, Flow, Flows, Looked, Verdict};
 use crate::fragments::Fragments;
 use crate::icmp_errors::AnswerLimit;
 use crate::inspect::Seen;
 use crate::log_limit::LogLimit;
-use crate::path::{Denial, Source, Work};
-use crate::routes::Routes;
+use crate::nat::pools::Pools;
+use crate::path::route::Hops;
+use crate::path::{Denial, ORIGINATED, Source, Work};
+use crate::routes::Tables;
 use crate::waiting::WaitingRoom;
 use crate::{
     CORE, Classifier, Control, Counters, Interface, InterfaceId, InterfaceKind, Output, Policy, Question, Reason,
-    Route, Rule, RuleAction, SaId, SaUsage, TunnelPath,
+    Route, Rule, RuleAction, SaId, SaUsage, ServiceTimeouts, TunnelPath,
 };
 
 /// Buffers are made for packets of this length; longer ones grow.
@@ -41,9 +42,26 @@ const HELD_LOGS_MAX: usize = 1024;
 pub struct Dataplane {
     pub(crate) policy: Arc<Policy>,
     pub(crate) interfaces: BTreeMap<InterfaceId, usize>,
-    pub(crate) routes: Routes,
-    /// The policy's rules, compiled.
+    pub(crate) tables: Tables,
+    /// Next hops of all routes.
+    pub(crate) hops: Hops,
+    /// The policy's rules, access rules and routing rules, compiled.
     pub(crate) rules: Classifier,
+    pub(crate) access: Classifier,
+    pub(crate) routing_rules: Classifier,
+    /// What connections keep of the rule that has allowed them, by the rule's place.
+    pub(crate) verdicts: Vec<Arc<Verdict>>,
+    /// Of those that the gateway itself begins.
+    pub(crate) originated: Arc<Verdict>,
+    /// Some rule lets packets pass without a connection.
+    pub(crate) has_stateless: bool,
+    /// There are packet ports, and interfaces behind the host port.
+    pub(crate) has_ports: bool,
+    pub(crate) has_host: bool,
+    /// Which policy and routes these are: connections of an older generation are judged again by their next packet.
+    pub(crate) generation: u32,
+    /// Connections from here on have to be judged again though they say nothing.
+    sweep: Option<u32>,
     pub(crate) flows: Flows,
     pub(crate) fragments: Fragments,
     pub(crate) waiting: WaitingRoom,
@@ -55,6 +73,8 @@ pub struct Dataplane {
     pub(crate) counters: Counters,
     pub(crate) log_limit: LogLimit,
     pub(crate) answers: AnswerLimit,
+    pub(crate) pools: Pools,
+    pub(crate) random: Random,
     pub(crate) pool: Pool,
     /// Packets that begin at the top of the path.
     pub(crate) queue: VecDeque<Work>,
@@ -72,19 +92,36 @@ impl Dataplane {
     }
 
     /// [`Self::new`] with a random key for its tables, so that nobody outside can choose addresses and ports that fall on
-    /// one place. The key changes no result.
+    /// one place. The key
+    /// changes no result but the ports of translated connections.
     pub fn with_hash_key(policy: Arc<Policy>, hash_key: u64) -> Self {
-        Self {
-            interfaces: positions(&policy),
-            routes: Routes::new(policy.main_routes()),
+        let originated =
+            Verdict { rule: ORIGINATED.into(), log: None, timeouts: ServiceTimeouts::default(), originated: true };
+        let mut random = Random::numbered(hash_key);
+        let identification = u16::try_from(random.below(1 << 16)).unwrap_or(0);
+        let mut dataplane = Self {
+            interfaces: BTreeMap::new(),
+            tables: Tables::new(&policy),
+            hops: Hops::default(),
             rules: Classifier::new(&policy.rules),
+            access: Classifier::new(&policy.access),
+            routing_rules: Classifier::new(&policy.routing_rules),
+            verdicts: Vec::new(),
+            originated: Arc::new(originated),
+            has_stateless: false,
+            has_ports: false,
+            has_host: false,
+            generation: 0,
+            sweep: None,
             policy,
+            pools: Pools::default(),
+            random,
             flows: Flows::new(hash_key),
             fragments: Fragments::default(),
             waiting: WaitingRoom::default(),
             sas: SaTable::new(hash_key),
             paths: Paths::default(),
-            identification: 0,
+            identification,
             strangers: Strangers::default(),
             counters: Counters::default(),
             log_limit: LogLimit::new(0),
@@ -94,7 +131,9 @@ impl Dataplane {
             held_logs: Vec::new(),
             expiry_paused: None,
             last: Instant::ZERO,
-        }
+        };
+        dataplane.prepare();
+        dataplane
     }
 
     /// Does what the control side says.
@@ -134,6 +173,19 @@ impl Dataplane {
             }
             Control::Abandon(tunnel) => self.abandon(now, tunnel, out),
             Control::PathMtu(remote, mtu) => self.path_takes(now, remote, usize::from(mtu)),
+            Control::AddRoutes(routes) => {
+                for (table, route) in routes {
+                    self.hops.add(&route);
+                    self.tables.add(table, route);
+                }
+                self.begin_generation();
+            }
+            Control::RemoveRoutes(routes) => {
+                for (table, route) in &routes {
+                    self.tables.remove(*table, route);
+                }
+                self.begin_generation();
+            }
         }
         Ok(())
     }
@@ -142,13 +194,19 @@ impl Dataplane {
     /// [`CORE`], any other is where the route back leads.
     pub fn plain(&mut self, now: Instant, packet: Buffer, out: &mut Vec<Output>) {
         self.begin(now, out);
-        self.run(now, Work { packet, source: Source::Port, header: None, cut: None }, out);
+        self.run(now, Work::new(packet, Source::Port), out);
+    }
+
+    /// An IP packet received by a packet port.
+    pub fn link(&mut self, now: Instant, interface: InterfaceId, packet: Buffer, out: &mut Vec<Output>) {
+        self.begin(now, out);
+        self.run(now, Work::new(packet, Source::Link(interface)), out);
     }
 
     /// A packet that the gateway itself originates, from [`CORE`]. No rule is asked.
     pub fn originate(&mut self, now: Instant, packet: Buffer, out: &mut Vec<Output>) {
         self.begin(now, out);
-        self.run(now, Work { packet, source: Source::Originated, header: None, cut: None }, out);
+        self.run(now, Work::new(packet, Source::Originated), out);
     }
 
     /// Ends what has lived too long: connections, unfinished packets, packets that wait. Looks at a bounded number of
@@ -169,9 +227,17 @@ impl Dataplane {
             self.counters.count(Reason::FragmentTimeout);
         } else if let Some((tunnel, work)) = self.waiting.pop_expired(now) {
             self.deny(now, work, Denial::by_tunnel(Reason::WaitingTimeout, tunnel), out);
+        } else if let Some(slot) = self.sweep {
+            self.sweep = Some(slot.saturating_add(1)).filter(|next| *next < self.flows.end());
+            if self.flows.get(slot).is_some_and(|flow| flow.judged != self.generation) {
+                self.judge_again(now, slot, out);
+            }
         } else if !self.expire_path(now) {
             match self.flows.look_at_next(now) {
-                Looked::Expired(flow) => self.log_closed(now, &flow, out),
+                Looked::Expired(flow) => {
+                    self.ended(&flow);
+                    self.log_closed(now, &flow, out);
+                }
                 Looked::Lives => {}
                 Looked::NoneDue => return false,
             }
@@ -182,7 +248,8 @@ impl Dataplane {
     /// When [`Self::expire`] wants to be called. It may be called at any other time too.
     pub fn next_deadline(&self) -> Option<Instant> {
         let held = (!self.held_logs.is_empty()).then_some(Instant::ZERO);
-        let packets = [self.fragments.next_deadline(), self.waiting.next_deadline()];
+        let sweep = self.sweep.map(|_| self.last);
+        let packets = [self.fragments.next_deadline(), self.waiting.next_deadline(), sweep];
         let expiry = [self.flows.next_deadline(), self.paths.next_deadline()].into_iter().chain(packets);
         let expiry = expiry.flatten().min().map(|at| self.expiry_paused.map_or(at, |until| at.max(until)));
         [held, expiry, self.log_limit.next_deadline()].into_iter().flatten().min()
@@ -193,27 +260,32 @@ impl Dataplane {
         self.sas.by_id(sa).map(|entry| entry.sa.usage())
     }
 
-    /// The route to an address: longest prefix, then lowest metric.
+    /// The route of the main table to an address: longest prefix, then lowest metric.
     pub fn lookup(&self, address: IpAddr) -> Option<&Route> {
-        self.routes.lookup(address)
+        self.tables.main().lookup(address)
     }
 
-    /// All connections.
+    /// All connections that the policy of now allows, as far as it has been asked or by asking it.
     pub fn connections(&self, now: Instant) -> impl Iterator<Item = ConnectionStatus> {
-        self.flows.iter().map(move |(_, flow)| flow.status(now, |interface| self.name(interface)))
+        self.flows.iter().filter_map(move |(_, flow)| self.status(now, flow))
+    }
+
+    fn status(&self, now: Instant, flow: &Flow) -> Option<ConnectionStatus> {
+        let rule = if flow.judged == self.generation {
+            flow.verdict.rule.clone()
+        } else {
+            self.renewed(flow)?.verdict.rule.clone()
+        };
+        Some(flow.status(now, rule, |interface| self.name(interface)))
     }
 
     /// Ends the connections that `filter` picks; returns how many.
     pub fn close_connections(&mut self, filter: impl Fn(&ConnectionStatus) -> bool) -> usize {
         let now = self.last;
-        let picked: Vec<u32> = self
-            .flows
-            .iter()
-            .filter(|(_, flow)| filter(&flow.status(now, |interface| self.name(interface))))
-            .map(|(slot, _)| slot)
-            .collect();
+        let picked = |(slot, flow): (u32, &Flow)| self.status(now, flow).filter(&filter).map(|_| slot);
+        let picked: Vec<u32> = self.flows.iter().filter_map(picked).collect();
         for slot in &picked {
-            if let Some(flow) = self.flows.close(*slot)
+            if let Some(flow) = self.forget(*slot)
                 && let Some(record) = self.closed_record(&flow, now)
                 && self.held_logs.len() < HELD_LOGS_MAX
             {
@@ -243,11 +315,49 @@ impl Dataplane {
         self.pool.give(buffer);
     }
 
+    /// What follows from the policy.
+    fn prepare(&mut self) {
+        let policy = Arc::clone(&self.policy);
+        self.interfaces = policy.interfaces.iter().zip(0..).map(|(interface, at)| (interface.id, at)).collect();
+        let of = |kind: fn(&InterfaceKind) -> bool| policy.interfaces.iter().any(|interface| kind(&interface.kind));
+        self.has_ports = of(|kind| matches!(kind, InterfaceKind::Port));
+        self.has_host = of(|kind| matches!(kind, InterfaceKind::Host));
+        self.has_stateless = policy.rules.iter().any(|rule| rule.action == RuleAction::Stateless);
+        let verdict = |rule: &Rule| Verdict {
+            rule: rule.name.clone(),
+            log: rule.log,
+            timeouts: rule.timeouts,
+            originated: false,
+        };
+        self.verdicts = policy.rules.iter().map(|rule| Arc::new(verdict(rule))).collect();
+        self.hops = Hops::default();
+        policy.tables.iter().flat_map(|table| &table.routes).for_each(|route| self.hops.add(route));
+        self.tables.dynamic().for_each(|route| self.hops.add(route));
+    }
+
+    /// Connections are to be judged again.
+    fn begin_generation(&mut self) {
+        // After 2^32 changes an old connection could pass for a new one, unless all of them are looked at before: they are,
+        // by every new policy and by their next packet.
+        self.generation = self.generation.wrapping_add(1);
+    }
+
+    /// A new policy takes the place of the old one. Dynamic routes stay while their interface and table do.
+    ///
+    /// Connections are judged again one by one: by their next packet, or when [`Self::expire`] comes to them. A listing asks
+    /// the new policy before.
     fn replace(&mut self, now: Instant, policy: Arc<Policy>, out: &mut Vec<Output>) {
-        self.interfaces = positions(&policy);
-        self.routes = Routes::new(policy.main_routes());
+        let mut tables = Tables::new(&policy);
+        tables
+            .take_over(&self.tables, |route| policy.interfaces.iter().any(|interface| interface.id == route.interface));
+        self.tables = tables;
         self.rules = Classifier::new(&policy.rules);
+        self.access = Classifier::new(&policy.access);
+        self.routing_rules = Classifier::new(&policy.routing_rules);
         self.policy = policy;
+        self.prepare();
+        self.begin_generation();
+        self.sweep = (self.flows.len() > 0).then_some(0);
         for sa in self.sas.iter_mut() {
             let index = self.interfaces.get(&sa.sa.tunnel);
             let interface = index.and_then(|index| self.policy.interfaces.get(*index));
@@ -261,48 +371,20 @@ impl Dataplane {
             }
         }
         self.waiting.forget_asking();
-        self.judge_flows_again(now, out);
         self.judge_waiting_again(now, out);
         self.run_queue(now, out);
     }
 
-    /// Ends the connections that the new policy would not allow, or would send by another way.
-    ///
-    /// All in one step, so that no packet passes by what is forbidden now. It costs two lookups of routes and one of the
-    /// rules for each connection.
-    fn judge_flows_again(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let slots: Vec<u32> = self.flows.iter().map(|(slot, _)| slot).collect();
-        for slot in slots {
-            let Some(flow) = self.flows.get(slot) else { continue };
-            let leads = |address, interface| self.lookup(address).is_some_and(|route| route.interface == interface);
-            let (from, to) = (flow.opener.side, flow.other.side);
-            let same_way = (from.interface == CORE || leads(flow.key.source, from.interface))
-                && leads(flow.key.destination, to.interface)
-                && self.side(from.interface) == from
-                && self.side(to.interface) == to;
-            let seen = flow.opening_packet();
-            let verdict = if flow.originated {
-                Some((flow.rule.clone(), flow.log))
-            } else {
-                self.first_match(&seen, from.interface, to.interface)
-                    .filter(|rule| rule.action == RuleAction::Allow)
-                    .map(|rule| (rule.name.clone(), rule.log))
-            };
-            match verdict.filter(|_| same_way) {
-                Some((rule, log)) => {
-                    if let Some(flow) = self.flows.get_mut(slot) {
-                        (flow.rule, flow.log) = (rule, log);
-                    }
-                }
-                None => self.close_flow(now, slot, out),
-            }
-        }
-    }
-
-    /// The first rule for a packet which would open a connection between two interfaces.
-    pub(crate) fn first_match(&self, seen: &Seen, source: InterfaceId, destination: InterfaceId) -> Option<&Rule> {
+    /// The first rule for a packet which would open a connection between two interfaces, and its place.
+    pub(crate) fn first_match(
+        &self,
+        seen: &Seen,
+        source: InterfaceId,
+        destination: InterfaceId,
+    ) -> Option<(usize, &Rule)> {
         let question = Question::of(seen, source, destination);
-        self.policy.rules.get(self.rules.first_match(&self.policy.rules, &question)?)
+        let at = self.rules.first_match(&self.policy.rules, &question)?;
+        Some((at, self.policy.rules.get(at)?))
     }
 
     /// Drops what waits for a tunnel.
@@ -314,36 +396,24 @@ impl Dataplane {
 
     /// Ends a connection.
     pub(crate) fn close_flow(&mut self, now: Instant, slot: u32, out: &mut Vec<Output>) {
-        if let Some(flow) = self.flows.close(slot) {
+        if let Some(flow) = self.forget(slot) {
             self.log_closed(now, &flow, out);
         }
     }
 
-    fn log_closed(&mut self, now: Instant, flow: &Flow, out: &mut Vec<Output>) {
-        if flow.log.is_some()
-            && self.may_log_connection(now, out)
-            && let Some(record) = self.closed_record(flow, now)
-        {
-            out.push(Output::Log(record));
-        }
+    /// Ends a connection without a word.
+    pub(crate) fn forget(&mut self, slot: u32) -> Option<Flow> {
+        let flow = self.flows.close(slot)?;
+        self.ended(&flow);
+        Some(flow)
     }
 
-    fn closed_record(&self, flow: &Flow, now: Instant) -> Option<Record> {
-        let event = ConnClose {
-            rule: flow.rule.to_string(),
-            conn: "close".to_owned(),
-            connipproto: protocol_name(flow.key.protocol),
-            connrecvif: self.name(flow.opener.side.interface).to_string(),
-            connsrcip: flow.key.source.to_string(),
-            connsrcport: flow.key.ports.0,
-            conndestif: self.name(flow.other.side.interface).to_string(),
-            conndestip: flow.key.destination.to_string(),
-            conndestport: flow.key.ports.1,
-            origsent: flow.opener.bytes,
-            termsent: flow.other.bytes,
-            conntime: now.since(flow.opened).as_secs(),
-        };
-        Some(events::record_at(&event, flow.log?))
+    fn ended(&mut self, flow: &Flow) {
+        if let Some(translated) = &flow.translated
+            && let Some(pool) = &translated.pool
+        {
+            self.pools.end(pool, flow.key.source, translated.key.source);
+        }
     }
 
     /// Remembers the time, and hands out log lines of calls that could not.
@@ -372,8 +442,4 @@ impl Dataplane {
             None => "(gone)".into(),
         }
     }
-}
-
-fn positions(policy: &Policy) -> BTreeMap<InterfaceId, usize> {
-    policy.interfaces.iter().enumerate().map(|(index, interface)| (interface.id, index)).collect()
 }

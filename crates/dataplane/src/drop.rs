@@ -38,8 +38,10 @@ reasons! {
     TinyFragment "tiny_fragment" "The first fragment of a packet is too short for the header of its protocol, or another one begins within it."
     FragmentLimit "fragment_limit" "There are too many fragments of unfinished packets."
     FragmentTimeout "fragment_timeout" "The other fragments of the packet did not come in time."
+    AccessRule "access_rule" "An access rule says that this source does not come in here."
     DefaultAccessRule "default_access_rule" "The route back to the source does not lead to the interface the packet came in by."
     NoConnection "no_connection" "The packet belongs to no connection and cannot open one."
+    TcpWindow "tcp_window" "The TCP segment lies outside of the window that its receiver offers."
     UnrelatedIcmpError "unrelated_icmp_error" "The ICMP error is about no connection that passes here."
     Redirect "redirect" "An ICMP redirect is advice for the link it was sent on, and is never forwarded."
     NoRoute "no_route" "No route leads to the destination."
@@ -57,6 +59,7 @@ reasons! {
     AskedLimit "asked_limit" "SAs for as many hosts or ports as may be are being asked for already."
     TunnelUnavailable "tunnel_unavailable" "The tunnel is down and will not come up for this packet."
     TooBig "too_big" "The packet is longer than the tunnel takes and must not be fragmented; its sender was told."
+    OuterRoute "outer_route" "No route leads to the peer by an interface that outer packets can leave by."
     NotSealed "not_sealed" "The packet could not be encrypted."
     EspMalformed "esp_malformed" "The ESP packet is truncated, or its length does not fit the cipher."
     UnknownSpi "unknown_spi" "No SA has the SPI of the ESP packet."
@@ -83,11 +86,12 @@ impl fmt::Display for Reason {
 pub struct Counters {
     drops: [u64; Reason::ALL.len()],
     suppressed_logs: u64,
+    replaced_connections: u64,
 }
 
 impl Default for Counters {
     fn default() -> Self {
-        Self { drops: [0; Reason::ALL.len()], suppressed_logs: 0 }
+        Self { drops: [0; Reason::ALL.len()], suppressed_logs: 0, replaced_connections: 0 }
     }
 }
 
@@ -108,6 +112,11 @@ impl Counters {
             *mine = mine.saturating_add(*theirs);
         }
         self.suppressed_logs = self.suppressed_logs.saturating_add(other.suppressed_logs);
+        self.replaced_connections = self.replaced_connections.saturating_add(other.replaced_connections);
+    }
+
+    pub(crate) fn replace_connection(&mut self) {
+        self.replaced_connections += 1;
     }
 
     /// Packets dropped for `reason`.
@@ -120,10 +129,20 @@ impl Counters {
         self.suppressed_logs
     }
 
+    /// Connections that had to go for newer ones because the table was full.
+    pub fn replaced_connections(&self) -> u64 {
+        self.replaced_connections
+    }
+
     /// Name, value and sentence of every counter.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64, &'static str)> + '_ {
+        let replaced = (
+            "replaced_connections",
+            self.replaced_connections,
+            "Connections that had to go for newer ones because the table was full.",
+        );
         let logs = ("suppressed_logs", self.suppressed_logs, "Log lines left out because there were too many at once.");
-        Reason::ALL.iter().map(|reason| (reason.name(), self.drops(*reason), reason.sentence())).chain([logs])
+        Reason::ALL.iter().map(|reason| (reason.name(), self.drops(*reason), reason.sentence())).chain([replaced, logs])
     }
 }
 
@@ -147,7 +166,7 @@ mod tests {
         assert!(Reason::ALL.iter().all(|reason| doubled.drops(*reason) == 2 * counters.drops(*reason)));
         let names: BTreeSet<_> = counters.iter().map(|(name, ..)| name).collect();
         let sentences: BTreeSet<_> = counters.iter().map(|(_, _, sentence)| sentence).collect();
-        assert_eq!((names.len(), sentences.len()), (Reason::ALL.len() + 1, Reason::ALL.len() + 1));
+        assert_eq!((names.len(), sentences.len()), (Reason::ALL.len() + 2, Reason::ALL.len() + 2));
         assert!(sentences.iter().all(|sentence| sentence.ends_with('.')));
     }
 }

@@ -5,8 +5,9 @@ use wire::icmp::Class;
 use wire::ip;
 
 use crate::events::{
-    self, ConnectionTableFull, FragmentDropped, ImpossibleSource, MalformedPacket, NoNewConnForThisPacket, NoRoute,
-    PacketOutsideTunnel, RulesetDropPacket, TunnelPacketNotSent, icmp_type_name, protocol_name,
+    self, ConnectionTableFull, FragmentDropped, ImpossibleSource, MalformedPacket, NatFailed, NoNewConnForThisPacket,
+    NoRoute, PacketOutsideTunnel, RulesetDropPacket, TcpOutOfWindow, TunnelPacketNotSent, icmp_type_name,
+    protocol_name,
 };
 use crate::inspect::{Seen, Transport};
 use crate::path::{Denial, Source, Work};
@@ -84,7 +85,11 @@ impl Dataplane {
             Reason::FragmentOverlap | Reason::FragmentLimit => {
                 FragmentDropped { reason, recvif, srcip, destip, ipproto }.record()
             }
-            Reason::DefaultAccessRule | Reason::DefaultRule | Reason::RuleDrop | Reason::RuleReject => {
+            Reason::AccessRule
+            | Reason::DefaultAccessRule
+            | Reason::DefaultRule
+            | Reason::RuleDrop
+            | Reason::RuleReject => {
                 let rule = match (&denial.rule, denial.reason) {
                     (Some((name, _)), _) => name.to_string(),
                     (None, Reason::DefaultAccessRule) => "Default_Access_Rule".to_owned(),
@@ -125,6 +130,14 @@ impl Dataplane {
                     echoseq,
                 })
             }
+            Reason::TcpWindow => {
+                let Message { srcport, destport, .. } = message;
+                TcpOutOfWindow { rule: "TCPSequenceNumbers".to_owned(), recvif, srcip, destip, srcport, destport }
+                    .record()
+            }
+            Reason::NatNoAddress | Reason::NatPortsExhausted | Reason::NatTaken => {
+                NatFailed { reason, recvif, srcip, destip, ipproto }.record()
+            }
             Reason::NoRoute => NoRoute { recvif, srcip, destip, ipproto }.record(),
             Reason::ConnectionTableFull => {
                 let limit = self.policy.settings.connections_max;
@@ -144,7 +157,7 @@ impl Dataplane {
 
     /// Why a packet did not go through its tunnel, and where the cause is to be found.
     fn why_not_sent(&self, work: &Work, reason: Reason, tunnel: InterfaceId) -> String {
-        let route = work.header.and_then(|header| self.routes.lookup(header.destination));
+        let route = work.header.and_then(|header| self.tables.main().lookup(header.destination));
         if route.is_none_or(|route| route.interface != tunnel) {
             return "The configuration no longer sends it through the tunnel that it waited for.".to_owned();
         }
@@ -160,7 +173,7 @@ impl Dataplane {
 
     /// The name of the interface that the route to the destination leads to; empty when there is none.
     fn routed_to(&self, work: &Work) -> String {
-        let route = work.header.and_then(|header| self.routes.lookup(header.destination));
+        let route = work.header.and_then(|header| self.tables.main().lookup(header.destination));
         route.map_or_else(String::new, |route| self.name(route.interface).to_string())
     }
 
@@ -192,10 +205,10 @@ impl Dataplane {
     /// source gives none away, only the port itself is known.
     fn received_by(&self, work: &Work, header: Option<&ip::Header>) -> String {
         let interface = match work.source {
-            Source::Tunnel(tunnel) => Some(tunnel),
-            Source::Core | Source::Originated | Source::Error => Some(CORE),
+            Source::Tunnel(interface) | Source::Link(interface) => Some(interface),
+            Source::Core | Source::Originated | Source::Error(_) => Some(CORE),
             Source::Port => header
-                .and_then(|header| self.routes.lookup(header.source))
+                .and_then(|header| self.tables.main().lookup(header.source))
                 .map(|route| route.interface)
                 .filter(|interface| self.tunnel(*interface).is_none()),
         };

@@ -34,6 +34,12 @@ base::events! {
         reason: String, recvif: String, srcip: String, destip: String, ipproto: String,
     }
 
+    /// A TCP segment of a connection lies outside of what its receiver takes now. A few after an outage are normal; many are
+    /// somebody who guesses, or another path that half of the connection takes.
+    TcpOutOfWindow = 06_000_074 rev 1, Debug, RULE, "tcp_out_of_window", action "drop" {
+        rule: String, recvif: String, srcip: String, destip: String, srcport: String, destport: String,
+    }
+
     /// A connection was opened under a rule that logs.
     ConnOpen = 00_600_001 rev 1, Info, CONN, "conn_open", action "none" {
         rule: String, conn: String, connipproto: String, connrecvif: String, connsrcip: String, connsrcport: u16,
@@ -45,6 +51,34 @@ base::events! {
     ConnClose = 00_600_002 rev 1, Info, CONN, "conn_close", action "close" {
         rule: String, conn: String, connipproto: String, connrecvif: String, connsrcip: String, connsrcport: u16,
         conndestif: String, conndestip: String, conndestport: u16, origsent: u64, termsent: u64, conntime: u64,
+    }
+
+    /// A translated connection was opened under a rule that logs. `connnew...` are its addresses and ports as the other end
+    /// sees them.
+    ConnOpenNatsat = 00_600_004 rev 1, Info, CONN, "conn_open_natsat", action "none" {
+        rule: String, conn: String, connipproto: String, connrecvif: String, connsrcip: String, connsrcport: u16,
+        conndestif: String, conndestip: String, conndestport: u16, connnewsrcip: String, connnewsrcport: u16,
+        connnewdestip: String, connnewdestport: u16,
+    }
+
+    /// A translated connection that was opened under a rule that logs has ended.
+    ConnCloseNatsat = 00_600_005 rev 1, Info, CONN, "conn_close_natsat", action "close" {
+        rule: String, conn: String, connipproto: String, connrecvif: String, connsrcip: String, connsrcport: u16,
+        conndestif: String, conndestip: String, conndestport: u16, connnewsrcip: String, connnewsrcport: u16,
+        connnewdestip: String, connnewdestport: u16, origsent: u64, termsent: u64, conntime: u64,
+    }
+
+    /// There are as many connections as may be; the one named, which had been idle for long, was ended for a new one.
+    /// Somebody opens them without end, or the limit is too low for this network.
+    OutOfConnections = 00_600_010 rev 1, Warning, CONN, "out_of_connections", action "replace" {
+        rule: String, connipproto: String, connsrcip: String, connsrcport: u16, conndestip: String, conndestport: u16,
+        limit: usize,
+    }
+
+    /// A rule asks for a translation that cannot be had for this connection: there is no address of its family, every port
+    /// is in use, or the result would be the same as another connection. Give the rule more addresses, or correct it.
+    NatFailed = 00_600_020 rev 1, Warning, CONN, "nat_failed", action "drop" {
+        reason: String, recvif: String, srcip: String, destip: String, ipproto: String,
     }
 
     /// There are as many connections as may be; a new one was refused. Somebody opens them without end, or the limit is
@@ -108,6 +142,12 @@ base::events! {
         tunnel: String, srcip: String, destip: String, ipproto: String,
     }
 
+    /// An ESP or IKE packet of our own could not leave: no route leads to the peer by an interface that outer packets can
+    /// leave by. Add a route to the peer in the tunnel's outer routing table; it must not lead into a tunnel.
+    OuterPacketNotSent = 01_803_953 rev 1, Warning, IPSEC, "outer_packet_not_sent", action "drop" {
+        local: String, remote: String, reason: String,
+    }
+
     /// A packet that needed the tunnel named was dropped. `reason` says whether too many waited, the time was up, or the
     /// tunnel cannot be set up; the command `ike` says why the tunnel is not up.
     TunnelPacketNotSent = 01_803_952 rev 2, Notice, IPSEC, "tunnel_packet_not_sent", action "drop" {
@@ -120,7 +160,7 @@ const CONDITIONAL: [&str; 5] = ["srcport", "destport", "icmptype", "echoid", "ec
 
 /// Connections and drops are logged at the severity that their rule names, with the fields that apply: one row per event and
 /// set of fields, one column per severity.
-static FORMS: [[Meta; 8]; 8] = [
+static FORMS: [[Meta; 8]; 10] = [
     at_every_severity::<RulesetDropPacket>(&[
         "rule",
         "recvif",
@@ -161,6 +201,8 @@ static FORMS: [[Meta; 8]; 8] = [
     ]),
     at_every_severity::<ConnOpen>(ConnOpen::META.fields),
     at_every_severity::<ConnClose>(ConnClose::META.fields),
+    at_every_severity::<ConnOpenNatsat>(ConnOpenNatsat::META.fields),
+    at_every_severity::<ConnCloseNatsat>(ConnCloseNatsat::META.fields),
 ];
 
 const SEVERITIES: [Severity; 8] = [

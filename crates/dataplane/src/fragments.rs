@@ -10,7 +10,7 @@ use base::{Buffer, Duration, Instant, Pool};
 use wire::ip::{self, Header};
 use wire::{ipv4, ipv6};
 
-use crate::{CORE, Reason};
+use crate::Reason;
 
 /// Packets that may be unfinished at a time: as many from the host port, and as many out of all tunnels.
 pub const PACKETS_MAX: usize = 256;
@@ -22,6 +22,9 @@ pub const BYTES_MAX: usize = 4 << 20;
 pub const PIECES_MAX: usize = 128;
 /// How long the other fragments may take.
 pub const TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Where an IPv6 header says what follows it.
+const NEXT_HEADER: usize = 6;
 
 /// How a packet that was put together had been cut, so that it can leave in pieces no longer than it came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,17 +118,18 @@ pub(crate) struct Evicted {
 }
 
 impl Fragments {
-    /// Takes in a fragment that came by `from`: 0 for the host port, or the number of a tunnel. Where there is no room, the
+    /// Takes in a fragment that came by `from`: 0 for the host port, or the number of a packet port (both from the outside)
+    /// or of a tunnel. Where there is no room, the
     /// oldest packet of the sender with most has to go, and is added to `evicted`.
     pub(crate) fn add(
         &mut self,
         now: Instant,
-        from: u32,
+        (from, outside): (u32, bool),
         header: &Header,
         packet: &[u8],
         evicted: &mut Vec<Evicted>,
     ) -> Outcome {
-        let table = if from == CORE.0 { &mut self.port } else { &mut self.tunnels };
+        let table = if outside { &mut self.port } else { &mut self.tunnels };
         table.add(now, from, header, packet, evicted)
     }
 
@@ -403,6 +407,12 @@ fn headers_of_later_fragments(headers: &[u8]) -> Vec<u8> {
     let words = u8::try_from(later.len() / 4).unwrap_or(5);
     wire::octets::put(&mut later, 0, [0x40 | words]);
     later
+}
+
+/// Cuts an IPv6 packet of our own, without extension headers, into pieces of at most `mtu` bytes.
+pub(crate) fn cut_own(packet: &[u8], id: u32, mtu: usize, pool: &mut Pool) -> Option<Vec<Buffer>> {
+    let cut = Cut { longest: mtu, id, common: ipv6::HEADER, chain: NEXT_HEADER };
+    cut_v6(packet, cut, mtu, pool)
 }
 
 fn cut_v6(packet: &[u8], cut: Cut, mtu: usize, pool: &mut Pool) -> Option<Vec<Buffer>> {

@@ -127,13 +127,13 @@ impl Gateway {
         for output in self.out.drain(..) {
             match output {
                 // What the gateway sends can be read by the next one.
-                Output::Plain { packet, .. } | Output::Local { packet, .. } => {
+                Output::Plain { packet, .. } | Output::Local { packet, .. } | Output::Link { packet, .. } => {
                     assert!(wire::ip::Header::parse(packet.bytes()).is_ok(), "{:?}", packet.bytes());
                 }
                 Output::Outer { packet, .. } => assert!(packet.len() <= 1500, "{} bytes", packet.len()),
                 // A crash while telling of a packet is a crash.
                 Output::Log(record) => drop(record.to_string()),
-                Output::Exception(_) => {}
+                Output::Exception(_) | Output::Ike { .. } => {}
             }
         }
     }

@@ -58,7 +58,7 @@ impl Dataplane {
         let Some(source) = self.address_towards(&seen.ip, work.source) else { return };
         let offender = work.packet.bytes();
         if let Some(packet) = icmp::error_packet(problem, source, seen.ip.source, offender) {
-            self.queue_answer(&packet);
+            self.queue_answer(work.source, &packet);
         }
     }
 
@@ -75,22 +75,22 @@ impl Dataplane {
         let (source, destination) = (seen.ip.destination, seen.ip.source);
         let reset = tcp::reset_for(segment, source, destination);
         if let Some(packet) = icmp::ip_packet(source, destination, ip::TCP, &reset) {
-            self.queue_answer(&packet);
+            self.queue_answer(work.source, &packet);
         }
     }
 
-    fn queue_answer(&mut self, bytes: &[u8]) {
+    fn queue_answer(&mut self, about: Source, bytes: &[u8]) {
         let mut packet: Buffer = self.pool.take();
         packet.extend(bytes);
-        self.queue.push_back(Work { packet, source: Source::Error, header: None, cut: None });
+        self.queue.push_back(Work::new(packet, Source::Error(about.interface())));
     }
 
     /// The address that an error comes from: one of ours, as near to the sender as there is.
     fn address_towards(&self, offender: &ip::Header, source: Source) -> Option<IpAddr> {
         let sender = offender.source;
-        let own = self.routes.own_addresses();
+        let own = self.tables.main().own_addresses();
         let same_family = |address: &&IpAddr| address.is_ipv4() == sender.is_ipv4();
-        let route = self.routes.lookup(sender);
+        let route = self.tables.main().lookup(sender);
         if source.is_core() || route.is_some_and(|route| route.interface == CORE) {
             // The kernel of this machine believes no packet from the outside that claims to come from itself: to it the
             // error comes from where its packet was going.
@@ -107,6 +107,10 @@ impl Dataplane {
                 .or_else(|| own.iter().filter(same_family).find(inside))
                 .copied();
         }
+        if let Source::Link(interface) = source {
+            let interface = self.interface(interface)?;
+            return interface.addresses.iter().find(same_family).or_else(|| own.iter().find(same_family)).copied();
+        }
         let beside = |address: &&IpAddr| route.is_some_and(|route| route.network.contains(*address));
         own.iter().find(beside).or_else(|| own.iter().find(same_family)).copied()
     }
@@ -114,6 +118,6 @@ impl Dataplane {
 
 /// RFC 1122 section 3.2.2: errors are not sent about what we sent as an error ourselves.
 fn answerable(work: &Work) -> Option<Seen> {
-    let header = work.header.filter(|_| work.source != Source::Error)?;
+    let header = work.header.filter(|_| !matches!(work.source, Source::Error(_)))?;
     Seen::new(work.packet.bytes(), header)
 }

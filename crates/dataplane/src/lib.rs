@@ -1,11 +1,10 @@
 //! The packet path: interfaces, routes, access and IP rules, flows, ESP.
 //!
 //! It knows nothing of IKE, of configuration objects, or of sockets. It is told by [`Control`] and hands out [`Output`];
-//! [`Policy`] is all it decides by. Packets come in by [`Dataplane::plain`], [`Dataplane::originate`] and
-//! [`Dataplane::esp`]; `path.rs` reads from the top what becomes of them. A packet that goes nowhere has a [`Reason`].
+//! [`Policy`] is all it decides by. Packets come in by [`Dataplane::plain`], [`Dataplane::link`],
+//! [`Dataplane::originate`] and [`Dataplane::esp`]; `path/mod.rs` reads from the top what becomes of them. A packet that goes nowhere has a [`Reason`].
 #![forbid(unsafe_code)]
 
-#[cfg_attr(not(test), allow(dead_code))]
 mod nat;
 mod policy;
 mod seam;
@@ -28,7 +27,6 @@ pub use rules::{Classifier, Conditional, Conditions, Question};
 mod flows;
 pub mod index;
 pub mod offload;
-mod tcp_state;
 pub use flows::{ConnectionStatus, Endpoint};
 
 mod esp;
@@ -36,6 +34,7 @@ pub use esp::sa::{Sa, SaError};
 mod mss;
 mod waiting;
 
+mod conn_log;
 mod drop_log;
 pub mod events;
 mod icmp_errors;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base::{Buffer, Instant, Record, Selector};
 use crypto::{Encryption, Integrity};
 
-use crate::{InterfaceId, Policy, Sa, SaPer};
+use crate::{InterfaceId, Policy, Route, Sa, SaPer, TableId};
 
 /// A pair of ESP SAs. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,7 +81,8 @@ pub struct SaParameters<'a> {
 /// What the packet path is told.
 #[derive(Clone, Debug)]
 pub enum Control {
-    /// A new policy. Flows that it still allows go on; the others end. So do packets that wait for a tunnel.
+    /// A new policy, in force at once. Connections that it still allows go on; the others end by their next packet, or one
+    /// by one in [`Dataplane::expire`](crate::Dataplane::expire). So do packets that wait for a tunnel.
     Replace(Arc<Policy>),
     /// Start using a pair of SAs; packets waiting for the tunnel that fit its selectors go out.
     Install(Arc<Sa>),
@@ -96,6 +97,11 @@ pub enum Control {
     /// The path to a peer takes outer IP packets of so many bytes at most, says who has checked it: the kernel of the host
     /// port. What ICMP errors at packet ports say is for [`Dataplane::outer_error`](crate::Dataplane::outer_error).
     PathMtu(IpAddr, u16),
+    /// Routes beside those of the policy, for as long as their interface and table are there: those to clients. Of a table
+    /// that there is not they are forgotten.
+    AddRoutes(Vec<(TableId, Route)>),
+    /// Routes that were added and go again.
+    RemoveRoutes(Vec<(TableId, Route)>),
 }
 
 /// What the packet path hands out, in order.
@@ -125,6 +131,26 @@ pub enum Output {
         df: bool,
         /// The packet.
         packet: Buffer,
+    },
+    /// A whole IP packet for a packet port, outer packets of tunnels among them.
+    Link {
+        /// The interface that the route points at.
+        interface: InterfaceId,
+        /// Whose link-layer address it goes to.
+        next_hop: IpAddr,
+        /// The packet, from its IP header.
+        packet: Buffer,
+    },
+    /// An IKE message that came by a packet port.
+    Ike {
+        /// Where it came to.
+        local: SocketAddr,
+        /// Where it came from.
+        remote: SocketAddr,
+        /// DiffServ byte with ECN.
+        ds: u8,
+        /// The payload of the datagram; on port 4500 the marker is in front.
+        payload: Buffer,
     },
     /// Something that only the control side can answer.
     Exception(Exception),

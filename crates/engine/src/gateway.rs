@@ -192,21 +192,27 @@ impl Gateway {
         self.data.line.recycle(buffer);
     }
 
-    fn datagram(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr, ds: u8, mut payload: Buffer) {
-        if local.port() != NAT_T_PORT {
-            let path = Path { local, remote };
-            self.ike.receive(now, path, payload.bytes(), &Seen(&self.data), &mut self.ike_out);
+    fn datagram(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr, ds: u8, payload: Buffer) {
+        let natt = local.port() == NAT_T_PORT;
+        if natt && payload.bytes() == KEEP_ALIVE {
             self.data.line.recycle(payload);
-        } else if payload.bytes() == KEEP_ALIVE {
-            self.data.line.recycle(payload);
-        } else if payload.bytes().starts_with(&NON_ESP_MARKER) {
-            payload.strip(NON_ESP_MARKER.len());
-            let path = Path { local, remote };
-            self.ike.receive(now, path, payload.bytes(), &Seen(&self.data), &mut self.ike_out);
-            self.data.line.recycle(payload);
-        } else {
+        } else if natt && !payload.bytes().starts_with(&NON_ESP_MARKER) {
             self.data.line.esp(now, Outer { local, remote, udp: true }, ds, payload, &mut self.data_out);
+        } else if self.data.line.admit_ike(now, local, remote, ds, &mut self.data_out) {
+            self.message(now, local, remote, payload);
+        } else {
+            self.data.line.recycle(payload);
         }
+    }
+
+    /// An IKE message; on port 4500 the marker is in front.
+    fn message(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr, mut payload: Buffer) {
+        if local.port() == NAT_T_PORT {
+            payload.strip(NON_ESP_MARKER.len());
+        }
+        let path = Path { local, remote };
+        self.ike.receive(now, path, payload.bytes(), &Seen(&self.data), &mut self.ike_out);
+        self.data.line.recycle(payload);
     }
 
     /// Everything whose time has come.
@@ -254,6 +260,9 @@ impl Gateway {
             dataplane::Output::Outer { outer: Outer { local, remote, udp: false }, ds, packet, .. } => {
                 out.push(Action::Esp { local: local.ip(), remote: remote.ip(), ds, payload: packet });
             }
+            dataplane::Output::Ike { local, remote, payload, .. } => self.message(now, local, remote, payload),
+            // Nothing carries frames of packet ports yet.
+            dataplane::Output::Link { packet, .. } => self.data.line.recycle(packet),
             dataplane::Output::Exception(exception) => self.exception(now, exception),
             dataplane::Output::Log(record) => out.push(Action::Log(record)),
         }

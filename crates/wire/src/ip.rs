@@ -7,6 +7,8 @@ use crate::{ipv4, ipv6, octets};
 
 /// ICMP.
 pub const ICMP: u8 = 1;
+/// IGMP.
+pub const IGMP: u8 = 2;
 /// IPv4 in IP.
 pub const IPV4: u8 = 4;
 /// TCP.

@@ -25,6 +25,9 @@ pub const CWR: u8 = 0x80;
 const OPTION_END: u8 = 0;
 const OPTION_NOP: u8 = 1;
 const OPTION_MSS: u8 = 2;
+const OPTION_WINDOW_SCALE: u8 = 3;
+/// Larger scales count as this one (RFC 7323 section 2.3).
+pub const WINDOW_SCALE_MAX: u8 = 14;
 
 /// A checked header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +46,10 @@ pub struct Header {
     pub len: usize,
     /// Length of the sequence space that the segment takes: data, and one each for SYN and FIN.
     pub space: u32,
+    /// The window field as it stands, not yet scaled.
+    pub window: u16,
+    /// The window scale option of a SYN (RFC 7323 section 2.2), at most [`WINDOW_SCALE_MAX`].
+    pub window_scale: Option<u8>,
 }
 
 impl Header {
@@ -62,6 +69,8 @@ impl Header {
             flags,
             len,
             space: data + u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0),
+            window: octets::u16(segment, 14)?,
+            window_scale: if flags & SYN == 0 { None } else { window_scale(segment, len) },
         })
     }
 
@@ -99,6 +108,16 @@ pub fn clamp_mss(segment: &mut [u8], mss: u16) -> bool {
 
 /// Where the value of the MSS option stands.
 fn mss_option(segment: &[u8], header_len: usize) -> Option<usize> {
+    option(segment, header_len, OPTION_MSS, 4)
+}
+
+fn window_scale(segment: &[u8], header_len: usize) -> Option<u8> {
+    let at = option(segment, header_len, OPTION_WINDOW_SCALE, 3)?;
+    Some(octets::u8(segment, at)?.min(WINDOW_SCALE_MAX))
+}
+
+/// Where the value of the first option of this kind and length stands.
+fn option(segment: &[u8], header_len: usize, wanted: u8, wanted_len: usize) -> Option<usize> {
     let mut at = HEADER;
     while at < header_len {
         match octets::u8(segment, at)? {
@@ -109,7 +128,7 @@ fn mss_option(segment: &[u8], header_len: usize) -> Option<usize> {
                 if len < 2 || at + len > header_len {
                     return None;
                 }
-                if kind == OPTION_MSS && len == 4 {
+                if kind == wanted && len == wanted_len {
                     return Some(at + 2);
                 }
                 at += len;

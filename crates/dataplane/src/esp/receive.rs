@@ -27,13 +27,23 @@ struct Inner {
 impl Dataplane {
     /// An ESP packet from its ESP header on, out of UDP or protocol 50. `outer` is as seen on arrival: local is where it
     /// came to, remote where it came from. `ds` is the outer DiffServ byte with ECN.
-    pub fn esp(&mut self, now: Instant, outer: Outer, ds: u8, mut packet: Buffer, out: &mut Vec<Output>) {
+    pub fn esp(&mut self, now: Instant, outer: Outer, ds: u8, packet: Buffer, out: &mut Vec<Output>) {
         self.begin(now, out);
+        if self.admit_outer(now, &outer, ds, packet.len(), out) {
+            self.unseal(now, outer, ds, packet, out);
+            self.run_queue(now, out);
+        } else {
+            self.pool.give(packet);
+        }
+    }
+
+    /// Opens an ESP packet; what is in it goes into the queue.
+    pub(crate) fn unseal(&mut self, now: Instant, outer: Outer, ds: u8, mut packet: Buffer, out: &mut Vec<Output>) {
         let header = esp::Header::parse(packet.bytes());
-        match self.open(now, &outer, ds, &mut packet, out) {
+        match self.open_esp(now, &outer, ds, &mut packet, out) {
             Ok(Inner { tunnel, header }) => {
-                let work = Work { packet, source: Source::Tunnel(tunnel), header: Some(header), cut: None };
-                self.run(now, work, out);
+                let work = Work { header: Some(header), ..Work::new(packet, Source::Tunnel(tunnel)) };
+                self.queue.push_back(work);
             }
             Err(reason) => {
                 self.counters.count(reason);
@@ -43,7 +53,7 @@ impl Dataplane {
         }
     }
 
-    fn open(
+    fn open_esp(
         &mut self,
         now: Instant,
         outer: &Outer,

@@ -1,8 +1,9 @@
 //! Into a tunnel: the SA for the packet, or the queue until there is one; pieces that fit; sealing.
 
+use std::net::IpAddr;
+
 use base::{Buffer, Event, Instant};
 use wire::icmp::Problem;
-use wire::ipv4;
 
 use super::sa::Limit;
 use super::unit::Unit;
@@ -35,7 +36,7 @@ impl Dataplane {
         // An ICMP error has selectors of its own, whatever it is about.
         let flow = flow.filter(|_| !seen.is_icmp_error());
         let end = flow.and_then(|(slot, way)| Some(self.flows.get_mut(slot)?.towards(way)));
-        let cached = end.as_ref().and_then(|end| end.sa);
+        let cached = end.as_ref().and_then(|end| end.sa());
         if let Some(CachedSa { slot, selection }) = cached
             && self.sas.get(slot).is_some_and(|sa| sa.selection == selection)
         {
@@ -45,7 +46,7 @@ impl Dataplane {
         let source = (seen.ip.source, source_port);
         let slot = self.sas.select(tunnel, seen.ip.protocol, source, (seen.ip.destination, destination_port))?;
         if let (Some(end), Some(sa)) = (end, self.sas.get(slot)) {
-            end.sa = Some(CachedSa { slot, selection: sa.selection });
+            end.remember_sa(CachedSa { slot, selection: sa.selection });
         }
         Some(slot)
     }
@@ -64,11 +65,13 @@ impl Dataplane {
         tunnel: InterfaceId,
         out: &mut Vec<Output>,
     ) {
-        let networks = self.tunnel(tunnel).and_then(|path| Some((path.sa_per, networks_of(path, seen)?)));
+        let networks = self
+            .tunnel(tunnel)
+            .and_then(|path| Some((path.sa_per, networks_of(path, seen.ip.source, seen.ip.destination)?)));
         let Some((per, (local, remote))) = networks else {
             return self.deny(now, work, Denial::of(Reason::OutsideTunnel), out);
         };
-        if work.source == Source::Error {
+        if matches!(work.source, Source::Error(_)) {
             return self.deny(now, work, Denial::by_tunnel(Reason::TunnelUnavailable, tunnel), out);
         }
         let unit = Unit::wanted(seen, per);
@@ -97,7 +100,7 @@ impl Dataplane {
     pub(crate) fn send_waiting(&mut self, now: Instant, tunnel: InterfaceId, out: &mut Vec<Output>) {
         let mut staying = std::collections::VecDeque::new();
         for waiting in self.waiting.take(tunnel) {
-            let Some(seen) = seen_of(&waiting.work) else {
+            let Some(seen) = waiting.work.seen() else {
                 self.deny(now, waiting.work, Denial::of(Reason::MalformedTransport), out);
                 continue;
             };
@@ -115,12 +118,12 @@ impl Dataplane {
         let longest = now + self.policy.settings.waiting_time;
         for tunnel in self.waiting.tunnels() {
             for waiting in self.waiting.take(tunnel) {
-                let (until, work) = (waiting.until.min(longest), waiting.work);
-                let Some(seen) = seen_of(&work) else {
+                let (until, mut work) = (waiting.until.min(longest), waiting.work);
+                let Some(mut seen) = work.seen() else {
                     self.deny(now, work, Denial::of(Reason::MalformedTransport), out);
                     continue;
                 };
-                match self.decide_again(now, &work, &seen, out) {
+                match self.decide_again(now, &mut work, &mut seen, out) {
                     Ok((to, flow)) if to.place == Place::Tunnel => match self.choose(&seen, to.interface, flow) {
                         Some(slot) => self.send_by(now, (to.interface, slot), work, &seen, out),
                         None => self.wait_until(now, until, work, &seen, to.interface, out),
@@ -173,15 +176,6 @@ impl Dataplane {
         self.deny(now, work, Denial::telling(Reason::TooBig, problem), out);
     }
 
-    /// Allows a packet to be cut. A packet that forbade it may have any identification, so it gets one of ours: no two of
-    /// a pair of hosts within what may be on its way (RFC 6864 section 4.3).
-    fn strip_df(&mut self, packet: &mut Buffer) {
-        self.identification = self.identification.wrapping_add(1);
-        let packet = packet.bytes_mut();
-        ipv4::change(packet, 4, self.identification);
-        ipv4::change(packet, 6, 0);
-    }
-
     fn seal(&mut self, now: Instant, slot: u32, mut packet: Buffer, seen: &Seen, out: &mut Vec<Output>) {
         let Some(sa) = self.sas.get_mut(slot) else { return };
         if sa.seal(now, &mut packet).is_err() {
@@ -197,8 +191,9 @@ impl Dataplane {
         // RFC 6040 section 4.1, normal mode: the outer packet says of ECN what the inner one says.
         let ds = sa.outer_ds.map_or(seen.ip.ds, |outer| outer & !3 | seen.ip.ds & 3);
         let df = sa.whole(packet.len());
-        out.push(Output::Outer { outer: sa.outer, ds, df, packet });
-        if let Some(limit) = sa.limit_reached() {
+        let (outer, tunnel, limit) = (sa.outer, sa.sa.tunnel, sa.limit_reached());
+        self.emit_outer(now, tunnel, (outer, ds, df), packet, out);
+        if let Some(limit) = limit {
             self.tell_limit(now, slot, limit, out);
         }
     }
@@ -227,13 +222,9 @@ impl Dataplane {
     }
 }
 
-fn seen_of(work: &Work) -> Option<Seen> {
-    Seen::new(work.packet.bytes(), work.header?)
-}
-
 /// Which of the tunnel's local and remote networks a packet is between.
-pub(crate) fn networks_of(path: &TunnelPath, seen: &Seen) -> Option<(usize, usize)> {
-    let local = path.local_networks.iter().position(|range| range.contains(seen.ip.source))?;
-    let remote = path.remote_networks.iter().position(|range| range.contains(seen.ip.destination))?;
+pub(crate) fn networks_of(path: &TunnelPath, source: IpAddr, destination: IpAddr) -> Option<(usize, usize)> {
+    let local = path.local_networks.iter().position(|range| range.contains(source))?;
+    let remote = path.remote_networks.iter().position(|range| range.contains(destination))?;
     Some((local, remote))
 }

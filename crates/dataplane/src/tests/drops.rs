@@ -122,6 +122,9 @@ fn a_time_to_live_that_runs_out() {
 #[test]
 fn too_many_connections() {
     let mut lab = Lab::up(GCM);
+    let mut strict = policy(&HEAD);
+    strict.settings.when_full = WhenFull::Drop;
+    lab.head.control(lab.now, Control::Replace(Arc::new(strict)), &mut Vec::new()).unwrap();
     for port in 0..1000 {
         assert_eq!(sealed(&lab.head_plain(&udp((HEAD_HOST, port), (BRANCH_HOST, 53), b"x"))), 1);
     }
@@ -181,8 +184,7 @@ fn packets_that_wait_in_vain() {
 #[test]
 fn a_packet_that_has_waited_and_cannot_be_read_is_counted() {
     let mut lab = Lab::new();
-    let unreadable =
-        || path::Work { packet: Buffer::copy(&[0; 3]), source: path::Source::Port, header: None, cut: None };
+    let unreadable = || path::Work::new(Buffer::copy(&[0; 3]), path::Source::Port);
     assert!(lab.head.waiting.enter(TUNNEL, unreadable(), at(9), 4).is_none());
     let watch = Watch::over(&lab.head);
     lab.head.control(lab.now, Control::Replace(Arc::new(policy(&HEAD))), &mut Vec::new()).unwrap();

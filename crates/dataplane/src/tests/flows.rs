@@ -110,9 +110,14 @@ fn a_new_policy_ends_what_it_forbids_and_keeps_the_rest() {
     narrower.rules[2].name = "dns".into();
     let mut out = Vec::new();
     lab.head.control(lab.now, Control::Replace(Arc::new(narrower)), &mut out).unwrap();
-    assert_eq!(logs(&out), ["conn_close out"]);
-    let left: Vec<_> = lab.head.connections(lab.now).map(|flow| (flow.destination.port, flow.rule)).collect();
-    assert_eq!(left, [(53, "dns".into())]);
+    let left = |lab: &Lab| -> Vec<(u16, Arc<str>)> {
+        lab.head.connections(lab.now).map(|flow| (flow.destination.port, flow.rule)).collect()
+    };
+    assert_eq!((logs(&out).len(), left(&lab)), (0, vec![(53, "dns".into())]), "a listing asks the new policy");
+    assert_eq!(lab.head.next_deadline(), Some(lab.now));
+    lab.head.expire(lab.now, &mut out);
+    assert_eq!((logs(&out), left(&lab)), (vec!["conn_close out".to_owned()], vec![(53, "dns".into())]));
+    assert_ne!(lab.head.next_deadline(), Some(lab.now), "all have been judged");
 
     let mut elsewhere = policy(&HEAD);
     for route in &mut elsewhere.tables[0].routes {

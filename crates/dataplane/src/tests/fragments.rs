@@ -35,7 +35,7 @@ fn put_together(pieces: &[Vec<u8>]) -> Vec<u8> {
     let mut whole = None;
     for piece in pieces {
         if let crate::fragments::Outcome::Whole(packet, _) =
-            fragments.add(at(0), 0, &key_of(piece), piece, &mut Vec::new())
+            fragments.add(at(0), (0, true), &key_of(piece), piece, &mut Vec::new())
         {
             whole = Some(packet.bytes().to_vec());
         }

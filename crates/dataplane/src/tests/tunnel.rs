@@ -231,6 +231,7 @@ fn what_waits_for_a_tunnel_is_judged_again_by_a_new_policy() {
     // The third never waited: a rule rejects it. The echo and the second are forbidden now.
     watch.only(&lab.head, &[(Reason::DefaultRule, 2)]);
     assert_eq!(exceptions(&out).len(), 1, "what still waits asks for the tunnel as it is now");
+    lab.head.expire(lab.now, &mut out);
     assert_eq!(lab.head.next_deadline(), Some(at(6)), "and waits no longer than before");
     let sent = GCM.install(true, &mut lab.head, lab.now);
     GCM.install(false, &mut lab.branch, lab.now);
