@@ -82,7 +82,7 @@ impl Dataplane {
                 MalformedPacket { reason, recvif, srcip, destip, ipproto }.record()
             }
             Reason::ImpossibleSource => ImpossibleSource { recvif, srcip, destip, ipproto }.record(),
-            Reason::FragmentOverlap | Reason::FragmentLimit => {
+            Reason::FragmentOverlap | Reason::TinyFragment | Reason::FragmentLimit => {
                 FragmentDropped { reason, recvif, srcip, destip, ipproto }.record()
             }
             Reason::AccessRule
@@ -146,7 +146,7 @@ impl Dataplane {
             Reason::OutsideTunnel => {
                 PacketOutsideTunnel { tunnel: self.routed_to(work), srcip, destip, ipproto }.record()
             }
-            Reason::WaitingFull | Reason::WaitingTimeout | Reason::TunnelUnavailable => {
+            Reason::WaitingFull | Reason::WaitingTimeout | Reason::AskedLimit | Reason::TunnelUnavailable => {
                 let tunnel = denial.tunnel?;
                 let reason = self.why_not_sent(work, denial.reason, tunnel);
                 TunnelPacketNotSent { tunnel: self.name(tunnel).to_string(), srcip, destip, ipproto, reason }.record()
@@ -166,6 +166,10 @@ impl Dataplane {
             Reason::WaitingFull => {
                 format!("Too many packets wait for tunnel {name}, and this is the oldest; 'ike' says why it is not up.")
             }
+            Reason::AskedLimit => format!(
+                "Tunnel {name} is asked for SAs for {} hosts or ports at once already; 'ike' says how many it has.",
+                crate::waiting::ASKED_PER_TUNNEL_MAX
+            ),
             Reason::WaitingTimeout => format!("Tunnel {name} did not come up in time; 'ike' says why."),
             _ => format!("Tunnel {name} could not be set up; 'ike' says why."),
         }

@@ -1,7 +1,8 @@
 //! Fragments: put together before anything decides about them, taken apart again before they leave.
 //!
 //! Rules and selectors look at ports, which only the first fragment has; a packet that has been put together has no
-//! second truth. Everything is bounded, and fragments that overlap end their packet (RFC 5722 section 3).
+//! second truth. Everything is bounded, and fragments that overlap end their packet (RFC 5722 section 3), as do those
+//! that are so short that the header of the protocol is not in one piece (RFC 1858, RFC 7112).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -14,10 +15,14 @@ use crate::Reason;
 
 /// Packets that may be unfinished at a time: as many from the host port, and as many out of all tunnels.
 pub const PACKETS_MAX: usize = 256;
+/// Of these out of one tunnel.
+pub const PACKETS_PER_TUNNEL_MAX: usize = 128;
 /// Of these from one source.
 pub const PACKETS_PER_SOURCE_MAX: usize = 64;
 /// Bytes of unfinished packets at a time: as many from the host port, and as many out of all tunnels.
 pub const BYTES_MAX: usize = 4 << 20;
+/// Of these out of one tunnel.
+pub const BYTES_PER_TUNNEL_MAX: usize = 2 << 20;
 /// Fragments of one packet: enough for 65,535 bytes in pieces of 576.
 pub const PIECES_MAX: usize = 128;
 /// How long the other fragments may take.
@@ -66,6 +71,8 @@ struct Unfinished {
     marks: u8,
     protocol: u8,
     until: Instant,
+    /// Why none of its fragments is taken any more, those that are still to come among them.
+    refused: Option<Reason>,
     /// The header of the fragment that came first, to tell of it.
     first_come: Header,
 }
@@ -84,6 +91,8 @@ struct Table {
     unfinished: BTreeMap<Id, Unfinished>,
     by_age: BTreeSet<(Instant, Id)>,
     sources: BTreeMap<Sender, Held>,
+    /// All of a tunnel's senders together.
+    origins: BTreeMap<u32, Held>,
     bytes: usize,
 }
 
@@ -138,6 +147,13 @@ impl Fragments {
         self.port.expire(now) || self.tunnels.expire(now)
     }
 
+    /// How many packets are unfinished, and how many bytes of them are kept.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> (usize, usize) {
+        let tables = [&self.port, &self.tunnels];
+        (tables.iter().map(|table| table.unfinished.len()).sum(), tables.iter().map(|table| table.bytes).sum())
+    }
+
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         [&self.port, &self.tunnels].into_iter().filter_map(Table::next_deadline).min()
     }
@@ -153,12 +169,31 @@ impl Table {
             protocol: if header.is_v4() { header.protocol } else { 0 },
             from,
         };
+        let payload = header.payload_of(packet);
+        if fragment.offset == 0 && !fragment.more {
+            // RFC 6946 section 4: a packet in one piece has nothing to do with others of the same identification.
+            let mut entry = Unfinished::new(header, now);
+            entry.insert(fragment, header, packet, payload);
+            return entry.whole(&id);
+        }
         if !self.unfinished.contains_key(&id) {
             self.begin(now, id, header, evicted);
         }
-        let payload = header.payload_of(packet);
-        while self.bytes + payload.len() > BYTES_MAX {
-            match self.oldest_of_most(|held| held.bytes) {
+        let refused = self.unfinished.get(&id).and_then(|entry| entry.refused);
+        if let Some(reason) = refused.or_else(|| tiny(&fragment, header, packet).then_some(Reason::TinyFragment)) {
+            return self.refuse(&id, reason);
+        }
+        let of_tunnel = |table: &Self| table.origins.get(&from).map_or(0, |held| held.bytes);
+        let most_of_tunnel = if from == CORE.0 { BYTES_MAX } else { BYTES_PER_TUNNEL_MAX };
+        loop {
+            let oldest = if of_tunnel(self) + payload.len() > most_of_tunnel {
+                self.oldest_of_most(Some(from), |held| held.bytes)
+            } else if self.bytes + payload.len() > BYTES_MAX {
+                self.oldest_of_most(None, |held| held.bytes)
+            } else {
+                break;
+            };
+            match oldest {
                 Some(oldest) if oldest != id => evicted.extend(self.evict(&oldest)),
                 // None has more than this one's sender, and none of that sender's is older.
                 Some(_) | None => {
@@ -169,65 +204,66 @@ impl Table {
         }
         let Some(entry) = self.unfinished.get_mut(&id) else { return Outcome::Kept };
         if entry.pieces.len() >= PIECES_MAX {
-            self.remove(&id);
-            return Outcome::Dropped(Reason::FragmentLimit);
+            return self.refuse(&id, Reason::FragmentLimit);
         }
         match entry.insert(fragment, header, packet, payload) {
             Inserted::Yes => {
                 self.bytes += payload.len();
                 self.sources.entry(id.sender()).or_default().bytes += payload.len();
+                self.origins.entry(from).or_default().bytes += payload.len();
             }
             Inserted::Again => return Outcome::Kept,
-            Inserted::Contradiction => {
-                self.remove(&id);
-                return Outcome::Dropped(Reason::FragmentOverlap);
-            }
+            Inserted::Contradiction => return self.refuse(&id, Reason::FragmentOverlap),
         }
         if !entry.complete() {
             return Outcome::Kept;
         }
-        let Some(entry) = self.remove(&id) else { return Outcome::Kept };
-        let cut = Cut { longest: entry.longest, id: id.id, common: entry.common, chain: entry.chain };
-        match entry.assemble(header.is_v4()) {
-            Some(whole) => Outcome::Whole(whole, cut),
-            None => Outcome::Dropped(Reason::FragmentOverlap),
+        self.remove(&id).map_or(Outcome::Kept, |entry| entry.whole(&id))
+    }
+
+    /// Takes no fragment of a packet any more (RFC 5722 section 3: nor those that have not come yet).
+    fn refuse(&mut self, id: &Id, reason: Reason) -> Outcome {
+        if let Some(entry) = self.unfinished.get_mut(id) {
+            let gone = std::mem::take(&mut entry.bytes);
+            entry.pieces.clear();
+            (entry.headers, entry.refused) = (None, Some(reason));
+            self.bytes -= gone;
+            let held = [self.sources.get_mut(&id.sender()), self.origins.get_mut(&id.from)];
+            held.into_iter().flatten().for_each(|held| held.bytes -= gone);
         }
+        Outcome::Dropped(reason)
     }
 
     /// Makes room for one more packet: a sender that has all it may have gives up its own oldest.
     fn begin(&mut self, now: Instant, id: Id, header: &Header, evicted: &mut Vec<Evicted>) {
         let of_sender = self.sources.get(&id.sender()).map_or(0, |held| held.packets);
+        let of_tunnel = self.origins.get(&id.from).map_or(0, |held| held.packets);
         let oldest = if of_sender >= PACKETS_PER_SOURCE_MAX {
             self.by_age.iter().map(|(_, other)| *other).find(|other| other.sender() == id.sender())
+        } else if id.from != CORE.0 && of_tunnel >= PACKETS_PER_TUNNEL_MAX {
+            self.oldest_of_most(Some(id.from), |held| held.packets)
         } else if self.unfinished.len() >= PACKETS_MAX {
-            self.oldest_of_most(|held| held.packets)
+            self.oldest_of_most(None, |held| held.packets)
         } else {
             None
         };
         evicted.extend(oldest.and_then(|oldest| self.evict(&oldest)));
-        let until = now + TIME_MAX;
-        self.by_age.insert((until, id));
+        let entry = Unfinished::new(header, now + TIME_MAX);
+        self.by_age.insert((entry.until, id));
         self.sources.entry(id.sender()).or_default().packets += 1;
-        let entry = Unfinished {
-            pieces: BTreeMap::new(),
-            headers: None,
-            end: None,
-            bytes: 0,
-            longest: 0,
-            common: 0,
-            chain: 0,
-            marks: 0,
-            protocol: header.protocol,
-            until,
-            first_come: *header,
-        };
+        self.origins.entry(id.from).or_default().packets += 1;
         self.unfinished.insert(id, entry);
     }
 
-    /// The oldest packet of those senders that hold most. Looks at every unfinished packet at most.
-    fn oldest_of_most(&self, measure: impl Fn(&Held) -> usize) -> Option<Id> {
-        let most = self.sources.values().map(&measure).max()?;
-        let holds_most = |id: &Id| self.sources.get(&id.sender()).is_some_and(|held| measure(held) == most);
+    /// The oldest packet of those senders that hold most, of one tunnel or of the one that holds most. Looks at every
+    /// unfinished packet at most.
+    fn oldest_of_most(&self, of: Option<u32>, measure: impl Fn(&Held) -> usize) -> Option<Id> {
+        let largest = || self.origins.iter().max_by_key(|(_, held)| measure(held)).map(|(from, _)| *from);
+        let from = of.or_else(largest)?;
+        let of_tunnel = || self.sources.iter().filter(|((other, _), _)| *other == from);
+        let most = of_tunnel().map(|(_, held)| measure(held)).max()?;
+        let holds_most =
+            |id: &Id| id.from == from && self.sources.get(&id.sender()).is_some_and(|held| measure(held) == most);
         self.by_age.iter().map(|(_, id)| *id).find(holds_most)
     }
 
@@ -239,26 +275,53 @@ impl Table {
         let entry = self.unfinished.remove(id)?;
         self.by_age.remove(&(entry.until, *id));
         self.bytes -= entry.bytes;
-        if let Some(held) = self.sources.get_mut(&id.sender()) {
-            held.packets -= 1;
-            held.bytes -= entry.bytes;
-            if held.packets == 0 {
-                self.sources.remove(&id.sender());
-            }
-        }
+        give_up(&mut self.sources, id.sender(), entry.bytes);
+        give_up(&mut self.origins, id.from, entry.bytes);
         Some(entry)
     }
 
+    /// Those whose fragments were refused have been counted.
     fn expire(&mut self, now: Instant) -> bool {
-        match self.by_age.first() {
-            Some(&(until, id)) if until <= now => self.remove(&id).is_some(),
-            _ => false,
+        while let Some(&(_, id)) = self.by_age.first().filter(|(until, _)| *until <= now) {
+            if self.remove(&id).is_some_and(|gone| gone.refused.is_none()) {
+                return true;
+            }
         }
+        false
     }
 
     fn next_deadline(&self) -> Option<Instant> {
         self.by_age.first().map(|(until, _)| *until)
     }
+}
+
+/// One packet less is held.
+fn give_up<K: Ord>(holders: &mut BTreeMap<K, Held>, holder: K, bytes: usize) {
+    if let Some(held) = holders.get_mut(&holder) {
+        held.packets -= 1;
+        held.bytes -= bytes;
+        if held.packets == 0 {
+            holders.remove(&holder);
+        }
+    }
+}
+
+/// True for a fragment that would hide the header of its protocol from whoever looks at fragments one by one: a first one
+/// that does not hold all of it (RFC 1858 section 3.2, RFC 7112 section 5), or another one that begins within it.
+fn tiny(fragment: &ip::Fragment, header: &Header, packet: &[u8]) -> bool {
+    let least = |protocol| match protocol {
+        ip::TCP => wire::tcp::HEADER,
+        ip::UDP | ip::ICMP | ip::ICMPV6 => 8,
+        _ => 0,
+    };
+    if fragment.offset > 0 {
+        return fragment.offset < least(header.protocol);
+    }
+    let transport = match header.is_v4() {
+        true => Some((header.protocol, header.payload)),
+        false => ipv6::transport_at(packet, header.protocol, header.payload),
+    };
+    transport.is_none_or(|(protocol, at)| at + least(protocol) > header.total)
 }
 
 impl Id {
@@ -274,6 +337,24 @@ enum Inserted {
 }
 
 impl Unfinished {
+    /// Nothing yet of the packet that a fragment with this header belongs to.
+    fn new(header: &Header, until: Instant) -> Self {
+        Self {
+            pieces: BTreeMap::new(),
+            headers: None,
+            end: None,
+            bytes: 0,
+            longest: 0,
+            common: 0,
+            chain: 0,
+            marks: 0,
+            protocol: header.protocol,
+            until,
+            refused: None,
+            first_come: *header,
+        }
+    }
+
     fn insert(&mut self, fragment: ip::Fragment, header: &Header, packet: &[u8], payload: &[u8]) -> Inserted {
         let (start, end) = (fragment.offset, fragment.offset + payload.len());
         if self.pieces.get(&start).is_some_and(|piece| piece == payload) {
@@ -311,6 +392,15 @@ impl Unfinished {
     /// No two pieces overlap, so they are all there when their lengths add up to the end.
     fn complete(&self) -> bool {
         self.headers.is_some() && self.end == Some(self.bytes)
+    }
+
+    /// The packet out of all its pieces.
+    fn whole(self, id: &Id) -> Outcome {
+        let cut = Cut { longest: self.longest, id: id.id, common: self.common, chain: self.chain };
+        match self.assemble(id.source.is_ipv4()) {
+            Some(whole) => Outcome::Whole(whole, cut),
+            None => Outcome::Dropped(Reason::FragmentOverlap),
+        }
     }
 
     fn assemble(self, v4: bool) -> Option<Buffer> {

@@ -151,7 +151,7 @@ pub(crate) struct Quoted {
 }
 
 impl Quoted {
-    /// Reads it; `None` when it is truncated, or that of a later fragment.
+    /// Reads it, behind all extension headers; `None` when it is truncated, or that of a later fragment.
     pub(crate) fn parse(quoted: &[u8]) -> Option<Self> {
         match ip::version(quoted)? {
             4 => {
@@ -166,11 +166,11 @@ impl Quoted {
                 Some(Self { source, destination, protocol: wire::octets::u8(quoted, 9)?, payload })
             }
             6 => {
-                // Extension headers in a quotation are rare enough to leave such an error unrelated.
                 let source = wire::octets::array::<16>(quoted, 8)?.into();
                 let destination = wire::octets::array::<16>(quoted, 24)?.into();
-                let protocol = wire::octets::u8(quoted, 6)?;
-                Some(Self { source, destination, protocol, payload: wire::ipv6::HEADER })
+                let first = wire::octets::u8(quoted, 6)?;
+                let (protocol, payload) = wire::ipv6::transport_at(quoted, first, wire::ipv6::HEADER)?;
+                Some(Self { source, destination, protocol, payload })
             }
             _ => None,
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base::{Buffer, Instant, Record, Selector};
 use crypto::{Encryption, Integrity};
 
-use crate::{InterfaceId, Policy, Route, Sa, SaPer, TableId};
+use crate::{InterfaceId, Policy, Route, Sa, TableId};
 
 /// A pair of ESP SAs. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -172,8 +172,6 @@ pub enum Exception {
         destination: (IpAddr, u16),
         /// IP protocol.
         protocol: u8,
-        /// What the SA is to be for: the networks around the packet, its hosts, or its hosts, protocol and ports.
-        per: SaPer,
     },
     /// `soft_bytes` are through, or the sequence number nears its end.
     SoftLimit(SaId),

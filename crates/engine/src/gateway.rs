@@ -271,7 +271,7 @@ impl Gateway {
     fn exception(&mut self, now: Instant, exception: Exception) {
         let out = &mut self.ike_out;
         match exception {
-            Exception::Acquire { tunnel, source, destination, protocol, .. } => {
+            Exception::Acquire { tunnel, source, destination, protocol } => {
                 let trigger = ike::Trigger { source, destination, protocol };
                 self.ike.acquire(now, TunnelId(tunnel.0), Some(trigger), out);
             }

@@ -77,6 +77,11 @@ fn ike_tunnel(snapshot: &Snapshot, tunnel: &objects::Tunnel) -> ike::Tunnel {
             objects::NatTraversal::OnIfNeeded => ike::NatTraversal::IfNeeded,
         },
         auto_establish: tunnel.auto_establish,
+        sa_per: match tunnel.sa_per {
+            objects::SaPer::Net => ike::SaPer::Net,
+            objects::SaPer::Host => ike::SaPer::Host,
+            objects::SaPer::Port => ike::SaPer::Port,
+        },
         esn: tunnel.esn,
         ike_ds: tunnel.ike_ds,
     }

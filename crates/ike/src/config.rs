@@ -92,6 +92,19 @@ pub enum NatTraversal {
     IfNeeded,
 }
 
+/// What shares a pair of child SAs (RFC 4301 section 4.4.1.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SaPer {
+    /// All between a local and a remote network.
+    #[default]
+    Net,
+    /// All between two hosts. There is one for each pair of hosts that a packet has asked for; those that nobody uses end
+    /// when they would be rekeyed.
+    Host,
+    /// All between two hosts with the same protocol and ports.
+    Port,
+}
+
 /// An algorithm list. Order is preference; a list may hold AEAD ciphers beside others (two proposals, RFC 7296 3.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Algorithms {
@@ -148,6 +161,8 @@ pub struct Tunnel {
     pub nat_traversal: NatTraversal,
     /// Bring it up without waiting for traffic.
     pub auto_establish: bool,
+    /// What shares a pair of child SAs when we ask for one.
+    pub sa_per: SaPer,
     /// Offer extended sequence numbers (beside plain ones).
     pub esn: bool,
     /// DiffServ field of IKE datagrams, 0-255 as the whole byte.

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use base::{Duration, Instant, IpRange, Random, Timers};
+use base::{Duration, Instant, IpRange, Random, Selector, Timers};
 use wire::ike::{Datagram, Envelope, ExchangeType, Flags, Header, Message, Notify, NotifyType, Payload};
 
 use crate::cookie::CookieJar;
@@ -13,8 +13,8 @@ use crate::v2::{
     Began, Cx, Effect, Forgery, IkeSa, Registry, SaId, State, Stranger, Wanted, answer_stranger, digest, start,
 };
 use crate::{
-    ChildId, Config, Counters, IkeStatus, Output, Path, RemoteEndpoint, Settings, Traffic, Trigger, Trouble, Tunnel,
-    TunnelId, Usage, events, selectors,
+    ChildId, Config, Counters, IkeStatus, Output, Path, RemoteEndpoint, SaPer, Settings, Traffic, Trigger, Trouble,
+    Tunnel, TunnelId, Usage, events, selectors,
 };
 
 /// Troubles with peers that matched no tunnel, kept for people.
@@ -29,6 +29,9 @@ const COURTESY: RateLimit = RateLimit::new(Duration::from_millis(50), 50);
 const LIMIT_LOG: RateLimit = RateLimit::new(Duration::from_secs(1), 1);
 /// Packets do not make a tunnel try again before this has passed since it failed.
 const HOLD_OFF: Duration = Duration::from_secs(3);
+
+/// Askings that are remembered. Those that do not fit are not held off.
+const ASKED_MAX: usize = 16_384;
 
 /// A peer that speaks under SAs unknown here makes us set up its tunnels this often at most, and not before this has
 /// passed since the last IKE SA ended: what it had under way when we closed comes late.
@@ -67,8 +70,8 @@ pub struct Endpoint {
     troubles: BTreeMap<TunnelId, (Trouble, Began)>,
     /// When an attempt of ours failed last.
     failed_at: BTreeMap<TunnelId, Instant>,
-    /// When packets asked last for a pair of networks.
-    asked_at: BTreeMap<(TunnelId, (IpRange, IpRange)), Instant>,
+    /// When packets asked last for a pair of networks, hosts or ports: [`ASKED_MAX`] at most.
+    asked_at: BTreeMap<(TunnelId, (Selector, Selector)), Instant>,
     /// Until when a tunnel is not set up merely because its peer speaks under SAs that are unknown here.
     quiet_until: BTreeMap<TunnelId, Instant>,
     strangers: VecDeque<Trouble>,
@@ -168,7 +171,6 @@ impl Endpoint {
         self.troubles.retain(|id, _| exists(*id));
         self.failed_at.retain(|id, _| exists(*id));
         self.quiet_until.retain(|id, _| exists(*id));
-        // Bounded by what is configured: only pairs of configured networks are asked for.
         self.asked_at.clear();
         for tunnel in &tunnels {
             if tunnel.auto_establish && !self.shutting_down {
@@ -208,9 +210,11 @@ impl Endpoint {
             return;
         };
         let wanted = match trigger {
-            Some(trigger) => selectors::pair_for(&trigger, &found.local_networks, &found.remote_networks)
-                .map(|pair| vec![Wanted { pair, trigger: Some(trigger) }])
-                .unwrap_or_default(),
+            Some(trigger) => {
+                let whole = (found.sa_per == SaPer::Net).then_some(trigger);
+                let pair = selectors::wanted_by(&found, &trigger);
+                pair.map(|pair| Wanted { pair, trigger: whole }).into_iter().collect()
+            }
             None => all_pairs(&found),
         };
         if wanted.is_empty() {
@@ -235,7 +239,10 @@ impl Endpoint {
             Some(_) => failed_lately && wanted.iter().all(|one| lately(self.asked_at.get(&(tunnel, one.pair)))),
             None => failed_lately,
         };
-        if !wait {
+        if self.asked_at.len() >= ASKED_MAX {
+            self.asked_at.retain(|_, at| *at + HOLD_OFF > now);
+        }
+        if !wait && self.asked_at.len() < ASKED_MAX {
             self.asked_at.extend(wanted.iter().map(|one| ((tunnel, one.pair), now)));
         }
         wait
@@ -722,8 +729,15 @@ fn is_first(header: &Header) -> bool {
 }
 
 fn all_pairs(tunnel: &Tunnel) -> Vec<Wanted> {
+    let host = |range: &IpRange| range.first() == range.last();
     selectors::pairs(&tunnel.local_networks, &tunnel.remote_networks)
         .into_iter()
-        .map(|pair| Wanted { pair, trigger: None })
+        // Which hosts and ports there will be, only packets can tell.
+        .filter(|(local, remote)| match tunnel.sa_per {
+            SaPer::Net => true,
+            SaPer::Host => host(local) && host(remote),
+            SaPer::Port => false,
+        })
+        .map(|(local, remote)| Wanted { pair: (Selector::all(local), Selector::all(remote)), trigger: None })
         .collect()
 }

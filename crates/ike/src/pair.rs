@@ -401,6 +401,7 @@ pub fn tunnel(side: usize) -> Tunnel {
         dpd_interval: Some(Duration::from_secs(30)),
         nat_traversal: NatTraversal::IfNeeded,
         auto_establish: false,
+        sa_per: crate::SaPer::Net,
         esn: true,
         ike_ds: 0,
     }

@@ -13,7 +13,7 @@
 
 use base::{IpRange, Selector};
 
-use crate::Trigger;
+use crate::{SaPer, Trigger, Tunnel};
 
 /// Selectors of one direction that we look at; a longer list is cut (RFC 7296 3.13 would allow 255).
 pub(crate) const SELECTORS_MAX: usize = 64;
@@ -99,23 +99,32 @@ pub(crate) fn pairs(local: &[IpRange], remote: &[IpRange]) -> Vec<(IpRange, IpRa
         .collect()
 }
 
-/// The pair that the triggering packet belongs to.
-pub(crate) fn pair_for(trigger: &Trigger, local: &[IpRange], remote: &[IpRange]) -> Option<(IpRange, IpRange)> {
-    pairs(local, remote)
+/// What a packet wants a child SA for: the pair of networks that it belongs to, or the hosts or ports in them.
+pub(crate) fn wanted_by(tunnel: &Tunnel, trigger: &Trigger) -> Option<(Selector, Selector)> {
+    let (source, destination) = (trigger.source.0, trigger.destination.0);
+    let (local, remote) = pairs(&tunnel.local_networks, &tunnel.remote_networks)
         .into_iter()
-        .find(|(here, there)| here.contains(trigger.source.0) && there.contains(trigger.destination.0))
+        .find(|(here, there)| here.contains(source) && there.contains(destination))?;
+    let (here, there) = (IpRange::host(source), IpRange::host(destination));
+    Some(match tunnel.sa_per {
+        SaPer::Net => (Selector::all(local), Selector::all(remote)),
+        SaPer::Host => (Selector::all(here), Selector::all(there)),
+        SaPer::Port => {
+            (exact(here, trigger.protocol, trigger.source.1), exact(there, trigger.protocol, trigger.destination.1))
+        }
+    })
 }
 
 /// The selectors of a request: the triggering packet first, its network behind it (RFC 7296 section 2.9).
-pub(crate) fn offer(pair: (IpRange, IpRange), trigger: Option<&Trigger>) -> (Vec<Selector>, Vec<Selector>) {
+pub(crate) fn offer(pair: (Selector, Selector), trigger: Option<&Trigger>) -> (Vec<Selector>, Vec<Selector>) {
     let (mut local, mut remote) = (Vec::new(), Vec::new());
     if let Some(trigger) = trigger {
         let (source, destination) = (IpRange::host(trigger.source.0), IpRange::host(trigger.destination.0));
         local.push(exact(source, trigger.protocol, trigger.source.1));
         remote.push(exact(destination, trigger.protocol, trigger.destination.1));
     }
-    local.push(Selector::all(pair.0));
-    remote.push(Selector::all(pair.1));
+    local.push(pair.0);
+    remote.push(pair.1);
     (local, remote)
 }
 
@@ -211,7 +220,7 @@ mod tests {
             destination: ("10.9.0.7".parse().unwrap(), 80),
             protocol: 6,
         };
-        let (local, remote) = offer((net("10.1.0.0/16"), net("10.9.0.0/16")), Some(&trigger));
+        let (local, remote) = offer((all("10.1.0.0/16"), all("10.9.0.0/16")), Some(&trigger));
         assert_eq!(list(&local), "10.1.0.5:tcp/4000, 10.1.0.0/16");
         assert_eq!(list(&remote), "10.9.0.7:tcp/80, 10.9.0.0/16");
         assert!(is_subset(&[all("10.1.0.0/24")], &local));

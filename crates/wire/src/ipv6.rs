@@ -35,7 +35,7 @@ pub fn parse(bytes: &[u8]) -> Result<Header, Malformed> {
     let total = HEADER + usize::from(u16::from_be_bytes([l0, l1]));
     let packet = bytes.get(..total).ok_or(Malformed::TotalLength)?;
     let address = |at| octets::array::<16>(fixed, at).map(Ipv6Addr::from).ok_or(Malformed::Truncated);
-    let chain = walk(packet, next)?;
+    let chain = walk(packet, next, HEADER)?;
     if let Some(fragment) = &chain.fragment {
         let len = total - chain.payload;
         // RFC 8200 section 4.5: pieces but the last have a multiple of 8 bytes, and the whole must fit its length field.
@@ -62,9 +62,18 @@ struct Chain {
     fragment: Option<Fragment>,
 }
 
+/// The protocol behind a chain of extension headers that begins at `at`, and where it starts, as far as the bytes reach.
+/// `None` when they do not reach so far, or belong to a later fragment.
+pub fn transport_at(packet: &[u8], first: u8, at: usize) -> Option<(u8, usize)> {
+    let chain = walk(packet, first, at).ok()?;
+    let Some(fragment) = chain.fragment else { return Some((chain.protocol, chain.payload)) };
+    let behind = walk(packet, chain.protocol, chain.payload).ok()?;
+    (fragment.offset == 0 && behind.fragment.is_none()).then_some((behind.protocol, behind.payload))
+}
+
 /// Follows the chain up to a header that is no extension, or to a fragment header.
-fn walk(packet: &[u8], first: u8) -> Result<Chain, Malformed> {
-    let (mut protocol, mut payload, mut number_at) = (first, HEADER, 6);
+fn walk(packet: &[u8], first: u8, at: usize) -> Result<Chain, Malformed> {
+    let (mut protocol, mut payload, mut number_at) = (first, at, 6);
     for count in 0..=EXTENSIONS_MAX {
         let len = match protocol {
             // Hop-by-hop options may only come first (RFC 8200 section 4.1).

@@ -91,7 +91,6 @@ impl Dataplane {
                 source: (seen.ip.source, ports.0),
                 destination: (seen.ip.destination, ports.1),
                 protocol: seen.ip.protocol,
-                per,
             }));
         }
     }

@@ -252,3 +252,102 @@ fn sources_with_many_bytes_lose_their_own() {
     sent.extend(pieces[1..].iter().flat_map(|piece| lab.head_plain(piece)));
     assert_eq!(put_together(&plain(&lab.at_branch(&sent))), after_hops(packet, 2));
 }
+
+#[test]
+fn a_packet_whose_fragments_overlap_stays_refused() {
+    for (from, to) in [(HEAD_HOST, BRANCH_HOST), (HEAD_HOST_V6, BRANCH_HOST_V6)] {
+        let mut lab = Lab::up(GCM);
+        let packet = udp((from, 1), (to, 2), &pattern(3000));
+        let pieces = in_pieces(&packet, 1480);
+        let shifted = in_pieces(&udp((from, 1), (to, 2), &pattern(3008)), 1400);
+        lab.head_plain(&pieces[0]);
+        let watch = Watch::over(&lab.head);
+        lab.head_plain(&shifted[1]);
+        watch.only(&lab.head, &[(Reason::FragmentOverlap, 1)]);
+        // What had not come yet is refused too, and all of it once more (RFC 5722 section 3).
+        for piece in &pieces {
+            assert_eq!(sealed(&lab.head_plain(piece)), 0);
+        }
+        watch.only(&lab.head, &[(Reason::FragmentOverlap, 1 + pieces.len() as u64)]);
+        assert_eq!(lab.head.fragments.held(), (1, 0));
+        lab.now = lab.now + TIME_MAX;
+        lab.head.expire(lab.now, &mut Vec::new());
+        watch.only(&lab.head, &[(Reason::FragmentOverlap, 1 + pieces.len() as u64)]);
+        assert_eq!(lab.head.fragments.held(), (0, 0));
+        let sent: Vec<Output> = pieces.iter().flat_map(|piece| lab.head_plain(piece)).collect();
+        assert_eq!(put_together(&plain(&lab.at_branch(&sent))), after_hops(packet, 2));
+    }
+}
+
+#[test]
+fn fragments_that_part_the_header_are_refused() {
+    let segment = tcp((HEAD_HOST, 1), (BRANCH_HOST, 2), tcp::SYN, 1, 0);
+    let v6 = tcp((HEAD_HOST_V6, 1), (BRANCH_HOST_V6, 2), tcp::SYN, 1, 0);
+    let data = udp((HEAD_HOST_V6, 1), (BRANCH_HOST_V6, 2), &pattern(300));
+    // Destination options that end only in the second fragment.
+    let mut options = data[..40].to_vec();
+    options[6] = 60;
+    options.extend([17, 12, 1, 102]);
+    options.extend([0; 100]);
+    options.extend(&data[40..]);
+    let len = options.len() - 40;
+    wire::ipv6::set_payload_length(&mut options, len);
+    for (packet, mtu, tiny) in [(segment.clone(), 36, 2), (segment, 40, 1), (v6, 64, 1), (options, 48 + 64, 1)] {
+        let mut lab = Lab::up(GCM);
+        let watch = Watch::over(&lab.head);
+        let pieces = in_pieces(&packet, mtu);
+        let refused = pieces.iter().filter(|piece| sealed(&lab.head_plain(piece)) == 0).count();
+        assert_eq!(refused, pieces.len());
+        let counted = lab.head.counters().drops(Reason::TinyFragment);
+        watch.only(&lab.head, &[(Reason::TinyFragment, counted)]);
+        assert!(counted >= tiny, "{counted}");
+    }
+}
+
+#[test]
+fn a_second_fragment_within_the_header_is_refused_alone() {
+    let mut lab = Lab::up(GCM);
+    let segment = tcp((HEAD_HOST, 1), (BRANCH_HOST, 2), tcp::SYN, 1, 0);
+    let second = in_pieces(&segment, 36).remove(1);
+    let watch = Watch::over(&lab.head);
+    let out = lab.head_plain(&second);
+    watch.only(&lab.head, &[(Reason::TinyFragment, 1)]);
+    assert_eq!(logs(&out), ["fragment_dropped"]);
+}
+
+#[test]
+fn a_packet_in_one_piece_disturbs_no_other() {
+    let mut lab = Lab::up(GCM);
+    let packet = udp((HEAD_HOST_V6, 1), (BRANCH_HOST_V6, 2), &pattern(3000));
+    let mut pieces = in_pieces(&packet, 1480);
+    for piece in &mut pieces {
+        piece[44..48].copy_from_slice(&7_u32.to_be_bytes());
+    }
+    let mut sent = lab.head_plain(&pieces[0]);
+    let alone = udp((HEAD_HOST_V6, 1), (BRANCH_HOST_V6, 2), b"alone");
+    let one = lab.head_plain(&nested(&alone, 1));
+    assert_eq!(plain(&lab.at_branch(&one)), [after_hops(alone, 2)]);
+    sent.extend(pieces[1..].iter().flat_map(|piece| lab.head_plain(piece)));
+    assert_eq!(put_together(&plain(&lab.at_branch(&sent))), after_hops(packet, 2));
+}
+
+#[test]
+fn one_tunnel_takes_no_room_from_another() {
+    use crate::fragments::{BYTES_PER_TUNNEL_MAX, Fragments, Outcome, PACKETS_PER_TUNNEL_MAX};
+    let packet = udp((BRANCH_HOST, 1), (HEAD_HOST, 2), &pattern(3000));
+    let pieces = in_pieces(&packet, 1400);
+    let mut fragments = Fragments::default();
+    let mut add = |from, piece: &[u8]| fragments.add(at(0), from, &key_of(piece), piece, &mut Vec::new());
+    for piece in &pieces[..pieces.len() - 1] {
+        assert!(matches!(add(8, piece), Outcome::Kept));
+    }
+    // As many sources as there are places for, many times, with short and with long packets.
+    for (a, b) in (0..8).flat_map(|a| (1..250).map(move |b| (a, b))) {
+        add(7, &beginning(&format!("10.1.{a}.{b}"), HEAD_HOST, 1));
+        add(7, &in_pieces(&udp((&format!("10.2.{a}.{b}"), 1), (HEAD_HOST, 2), &pattern(50_000)), 40_000)[0]);
+    }
+    assert!(matches!(add(8, &pieces[pieces.len() - 1]), Outcome::Whole(..)));
+    let (packets, bytes) = fragments.held();
+    assert!(packets <= PACKETS_PER_TUNNEL_MAX && bytes <= BYTES_PER_TUNNEL_MAX, "{packets} {bytes}");
+    assert!(packets > 10 && bytes > 1_000_000);
+}

@@ -7,6 +7,8 @@ mod esp;
 mod flows;
 mod fragments;
 mod harness;
+mod hostile;
+mod path_mtu;
 mod selectors;
 mod transport;
 mod tunnel;

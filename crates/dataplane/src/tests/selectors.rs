@@ -88,7 +88,6 @@ fn an_sa_is_asked_for_by_network_by_host_or_by_port() {
             source: (ip(HEAD_HOST), 1000),
             destination: (ip(BRANCH_HOST), 53),
             protocol: 17,
-            per: granularity,
         };
         assert_eq!(raised[0], [first]);
         for exception in raised.concat() {

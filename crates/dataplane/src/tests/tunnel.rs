@@ -80,7 +80,6 @@ fn the_first_packet_asks_for_the_tunnel_and_waits_for_it() {
         source: (ip(HEAD_HOST), 1000),
         destination: (ip(BRANCH_HOST), 53),
         protocol: 17,
-        per: SaPer::Net,
     };
     assert_eq!(exceptions(&first), [acquire]);
     assert_eq!(exceptions(&lab.head_plain(&packets[1])), [], "it has just asked");

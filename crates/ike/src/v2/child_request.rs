@@ -5,6 +5,7 @@ use crypto::{Group, KeyPair};
 use wire::ike::{ExchangeType, KeyExchange, Notify, NotifyType, Payload, ProtocolId};
 
 use super::child::{Child, Making, Phase};
+use super::child_response::children_max;
 use super::established::{Active, Established, Task};
 use super::link::Link;
 use super::rules::{CREATE_CHILD, Contents, selectors as wire_selectors};
@@ -153,6 +154,12 @@ impl Established {
             (Purpose::New, Some(wanted)) => {
                 if cx.registry.carries(tunnel.id, &wanted) {
                     return;
+                }
+                let limit = children_max(&tunnel);
+                if self.children.len() >= limit {
+                    cx.counters.child_limit += 1;
+                    let reason = Reason::Limit { tunnel: Some(tunnel.name.clone()), what: "child SAs", limit };
+                    return link.child_failed(cx, &reason, true);
                 }
                 ChildOffer::new(cx, wanted)
             }
@@ -312,7 +319,8 @@ impl Established {
                 match single {
                     Some(mut wanted) => {
                         if let Some(trigger) = &wanted.trigger {
-                            wanted.pair = (trigger.source.0.into(), trigger.destination.0.into());
+                            wanted.pair =
+                                (Selector::all(trigger.source.0.into()), Selector::all(trigger.destination.0.into()));
                         }
                         wanted.trigger = None;
                         self.tasks.push_front(Task::NewChild(wanted));

@@ -12,10 +12,17 @@ use super::{Cx, nonce_min, offers};
 use crate::proposal::{GroupRule, Policy, Suite, choose};
 use crate::reason::{Reason, Subject};
 use crate::selectors::{Narrowed, Side, narrow};
-use crate::{ChildId, Tunnel};
+use crate::{ChildId, SaPer, Tunnel};
 
 /// Child SAs that one IKE SA may have. A peer needs one for each pair of networks, and a second while it rekeys.
 pub(super) const CHILDREN_MAX: usize = 256;
+/// As many of a tunnel with child SAs per host or port.
+pub(super) const CHILDREN_OF_UNITS_MAX: usize = 16_384;
+
+/// Child SAs that one IKE SA of a tunnel may have.
+pub(super) fn children_max(tunnel: &Tunnel) -> usize {
+    if tunnel.sa_per == SaPer::Net { CHILDREN_MAX } else { CHILDREN_OF_UNITS_MAX }
+}
 
 /// What the peer is granted.
 #[derive(Debug)]
@@ -122,7 +129,7 @@ impl Established {
         }
         let old = self.replaced_by(contents)?;
         // What was replaced goes with the peer's DELETE, or ours after a while: a peer may not replace faster for ever.
-        let limit = if old.is_some() { CHILDREN_MAX * 2 } else { CHILDREN_MAX };
+        let limit = children_max(&tunnel) * if old.is_some() { 2 } else { 1 };
         if self.children.len() >= limit {
             cx.counters.child_limit += 1;
             let reason = Reason::Limit { tunnel: Some(tunnel.name.clone()), what: "child SAs", limit };

@@ -130,9 +130,9 @@ pub(crate) enum Began {
 /// A child SA that somebody wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// Our network and the peer's.
-    pub(crate) pair: (IpRange, IpRange),
-    /// The packet that wants it.
+    /// Our side and the peer's: networks, hosts, or ports of hosts.
+    pub(crate) pair: (Selector, Selector),
+    /// The packet that wants it, when it is for more than that.
     pub(crate) trigger: Option<Trigger>,
 }
 
@@ -265,12 +265,11 @@ impl Registry {
     /// True when a child SA in use carries this traffic between networks.
     pub(crate) fn carries(&self, tunnel: TunnelId, wanted: &Wanted) -> bool {
         let (local, remote) = match &wanted.trigger {
-            Some(trigger) => (IpRange::host(trigger.source.0), IpRange::host(trigger.destination.0)),
+            Some(trigger) => (Selector::all(trigger.source.0.into()), Selector::all(trigger.destination.0.into())),
             None => wanted.pair,
         };
-        let covers = |selectors: &[Selector], range: &IpRange| {
-            selectors.iter().any(|selector| selector.protocol == 0 && selector.addresses.covers(range))
-        };
+        let covers =
+            |selectors: &[Selector], narrow: &Selector| selectors.iter().any(|selector| selector.covers(narrow));
         self.current
             .range((tunnel, ChildId(0))..=(tunnel, ChildId(u64::MAX)))
             .any(|(_, current)| covers(&current.local, &local) && covers(&current.remote, &remote))

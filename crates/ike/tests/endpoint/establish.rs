@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use base::{IpRange, Selector};
 use crypto::{Encryption, Group, Integrity, Prf};
 use ike::pair::{A, B, Fate, Pair, TUNNEL, config, pair, tunnel};
-use ike::{Identity, LocalIdentity, RemoteEndpoint, Trigger, Tunnel, TunnelId, Which};
+use ike::{Identity, LocalIdentity, RemoteEndpoint, SaPer, Trigger, Tunnel, TunnelId, Which};
 
 use super::{assert_settled, millis, secs};
 
@@ -161,6 +161,64 @@ fn a_packet_brings_up_its_own_pair_and_comes_first_in_the_request() {
     let stray = Trigger { source: (address("10.99.0.5"), 0), ..trigger };
     world.act(A, |endpoint, now, out| endpoint.acquire(now, TUNNEL, Some(stray), out));
     assert_eq!(world.sides[A].failed, 1);
+}
+
+#[test]
+fn each_pair_of_hosts_or_ports_gets_its_own_child_sa_where_the_tunnel_says_so() {
+    let packet = |from: &str, to: &str, protocol, ports: (u16, u16)| Trigger {
+        source: (from.parse().unwrap(), ports.0),
+        destination: (to.parse().unwrap(), ports.1),
+        protocol,
+    };
+    let packets = [
+        packet("10.1.0.5", "10.2.0.7", 6, (4_000, 80)),
+        packet("10.1.0.5", "10.2.0.7", 6, (4_001, 80)),
+        packet("10.1.0.5", "10.2.0.7", 1, (0, 0)),
+        packet("10.1.0.6", "10.2.0.7", 17, (53, 53)),
+        packet("10.1.0.6", "10.2.0.7", 17, (53, 53)),
+    ];
+    for (sa_per, expected) in [
+        (SaPer::Host, vec!["10.1.0.5 to 10.2.0.7", "10.1.0.6 to 10.2.0.7"]),
+        (
+            SaPer::Port,
+            vec![
+                "10.1.0.5:tcp/4000 to 10.2.0.7:tcp/80",
+                "10.1.0.5:tcp/4001 to 10.2.0.7:tcp/80",
+                "10.1.0.5:icmp to 10.2.0.7:icmp",
+                "10.1.0.6:udp/53 to 10.2.0.7:udp/53",
+            ],
+        ),
+    ] {
+        let mut world = pair(12, |a, _| a.sa_per = sa_per);
+        for packet in packets {
+            world.act(A, |endpoint, now, out| endpoint.acquire(now, TUNNEL, Some(packet), out));
+        }
+        world.run(secs(2));
+        let children = |world: &Pair, side: usize| -> Vec<String> {
+            let sas = world.sides[side].endpoint.ike_sas(world.now);
+            assert_eq!(sas.len(), 1);
+            let ends = |local: &[Selector], remote: &[Selector]| {
+                if side == A { (local[0], remote[0]) } else { (remote[0], local[0]) }
+            };
+            let mut children: Vec<_> = sas[0].children.iter().map(|child| (child.id, child)).collect();
+            children.sort_by_key(|(id, _)| *id);
+            children
+                .iter()
+                .map(|(_, child)| ends(&child.local, &child.remote))
+                .map(|(local, remote)| format!("{local} to {remote}"))
+                .collect()
+        };
+        assert_eq!(children(&world, A), expected, "{sa_per:?}");
+        assert_eq!(children(&world, B), expected, "{sa_per:?}");
+        // Nobody uses them: they end when they would be rekeyed.
+        world.run(secs(3_600));
+        assert!(children(&world, A).is_empty() && children(&world, B).is_empty());
+        // A packet of no configured network is nobody's, and without a packet there is nothing to ask for.
+        let stray = packet("10.99.0.5", "10.2.0.7", 6, (1, 1));
+        world.act(A, |endpoint, now, out| endpoint.acquire(now, TUNNEL, Some(stray), out));
+        world.act(A, |endpoint, now, out| endpoint.acquire(now, TUNNEL, None, out));
+        assert_eq!(world.sides[A].failed, 2);
+    }
 }
 
 #[test]
