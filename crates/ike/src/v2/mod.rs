@@ -34,7 +34,7 @@ mod window;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use base::{Event, Instant, IpRange, Random, Selector};
+use base::{Event, Instant, Random, Selector};
 use wire::ike::Id;
 
 pub(crate) use init::start;
