@@ -79,7 +79,7 @@ struct Unfinished {
 
 /// Packets of which not all fragments are here. What comes in by the host port and what comes out of tunnels have bounds of
 /// their own: outsiders cannot take the room of peers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Fragments {
     port: Table,
     tunnels: Table,
@@ -94,6 +94,8 @@ struct Table {
     /// All of a tunnel's senders together.
     origins: BTreeMap<u32, Held>,
     bytes: usize,
+    /// Of these tunnels each has bounds of its own.
+    inside: bool,
 }
 
 /// Whose packets count together: a source address, and the way it came by.
@@ -126,10 +128,15 @@ pub(crate) struct Evicted {
     pub(crate) header: Header,
 }
 
+impl Default for Fragments {
+    fn default() -> Self {
+        Self { port: Table::default(), tunnels: Table { inside: true, ..Table::default() } }
+    }
+}
+
 impl Fragments {
     /// Takes in a fragment that came by `from`: 0 for the host port, or the number of a packet port (both from the outside)
-    /// or of a tunnel. Where there is no room, the
-    /// oldest packet of the sender with most has to go, and is added to `evicted`.
+    /// or of a tunnel. Where there is no room, the oldest packet of the sender with most has to go, and is added to `evicted`.
     pub(crate) fn add(
         &mut self,
         now: Instant,
@@ -184,7 +191,7 @@ impl Table {
             return self.refuse(&id, reason);
         }
         let of_tunnel = |table: &Self| table.origins.get(&from).map_or(0, |held| held.bytes);
-        let most_of_tunnel = if from == CORE.0 { BYTES_MAX } else { BYTES_PER_TUNNEL_MAX };
+        let most_of_tunnel = if self.inside { BYTES_PER_TUNNEL_MAX } else { BYTES_MAX };
         loop {
             let oldest = if of_tunnel(self) + payload.len() > most_of_tunnel {
                 self.oldest_of_most(Some(from), |held| held.bytes)
@@ -240,7 +247,7 @@ impl Table {
         let of_tunnel = self.origins.get(&id.from).map_or(0, |held| held.packets);
         let oldest = if of_sender >= PACKETS_PER_SOURCE_MAX {
             self.by_age.iter().map(|(_, other)| *other).find(|other| other.sender() == id.sender())
-        } else if id.from != CORE.0 && of_tunnel >= PACKETS_PER_TUNNEL_MAX {
+        } else if self.inside && of_tunnel >= PACKETS_PER_TUNNEL_MAX {
             self.oldest_of_most(Some(id.from), |held| held.packets)
         } else if self.unfinished.len() >= PACKETS_MAX {
             self.oldest_of_most(None, |held| held.packets)

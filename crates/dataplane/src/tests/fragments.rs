@@ -270,7 +270,7 @@ fn a_packet_whose_fragments_overlap_stays_refused() {
         }
         watch.only(&lab.head, &[(Reason::FragmentOverlap, 1 + pieces.len() as u64)]);
         assert_eq!(lab.head.fragments.held(), (1, 0));
-        lab.now = lab.now + TIME_MAX;
+        lab.now += TIME_MAX;
         lab.head.expire(lab.now, &mut Vec::new());
         watch.only(&lab.head, &[(Reason::FragmentOverlap, 1 + pieces.len() as u64)]);
         assert_eq!(lab.head.fragments.held(), (0, 0));
@@ -337,7 +337,7 @@ fn one_tunnel_takes_no_room_from_another() {
     let packet = udp((BRANCH_HOST, 1), (HEAD_HOST, 2), &pattern(3000));
     let pieces = in_pieces(&packet, 1400);
     let mut fragments = Fragments::default();
-    let mut add = |from, piece: &[u8]| fragments.add(at(0), from, &key_of(piece), piece, &mut Vec::new());
+    let mut add = |from, piece: &[u8]| fragments.add(at(0), (from, false), &key_of(piece), piece, &mut Vec::new());
     for piece in &pieces[..pieces.len() - 1] {
         assert!(matches!(add(8, piece), Outcome::Kept));
     }

@@ -18,7 +18,7 @@ fn nothing_passes(packets: &[Vec<u8>], reason: Reason) {
     let before = sizes(&lab.head, lab.now);
     let watch = Watch::over(&lab.head);
     for packet in packets {
-        lab.now = lab.now + Duration::from_micros(1);
+        lab.now += Duration::from_micros(1);
         let out = lab.head_plain(packet);
         let answers = plain(&out).len() + local(&out).len() + sealed(&out);
         assert_eq!(answers, 0, "{:?}", key_of(packet));
@@ -221,10 +221,10 @@ fn a_flood_of_fragments_costs_what_its_bounds_say() {
     }
     let (packets, bytes) = lab.head.fragments.held();
     assert!(packets <= fragments_max() && bytes <= crate::fragments::BYTES_MAX, "{packets} {bytes}");
-    lab.now = lab.now + crate::fragments::TIME_MAX;
+    lab.now += crate::fragments::TIME_MAX;
     while lab.head.next_deadline().is_some_and(|at| at <= lab.now) {
         lab.head.expire(lab.now, &mut Vec::new());
-        lab.now = lab.now + Duration::from_millis(2);
+        lab.now += Duration::from_millis(2);
     }
     assert_eq!(lab.head.fragments.held(), before, "and all of it is given back");
 }

@@ -94,7 +94,7 @@ fn a_sender_is_told_what_the_path_takes_and_pieces_fit_it() {
     learn(&mut lab, GCM, 1499);
     assert_eq!(lab.head.sas.newest(TUNNEL).unwrap().room(true), room);
     assert!(lab.head.next_deadline() <= Some(lab.now + PATH_MTU_LIFETIME));
-    lab.now = lab.now + PATH_MTU_LIFETIME;
+    lab.now += PATH_MTU_LIFETIME;
     for _ in 0..3 {
         lab.head.expire(lab.now, &mut Vec::new());
     }
@@ -211,15 +211,15 @@ fn a_router_is_not_believed_that_quotes_anything_else() {
     let good = on_the_wire(sent.last().unwrap());
     let full = room(&lab);
     let watch = Watch::over(&lab.head);
-    let forged: [&dyn Fn(&mut Vec<u8>); 5] = [
-        &|packet| packet[23] ^= 1,  // another SPI
-        &|packet| packet[27] = 200, // a number that was not used yet
-        &|packet| packet[24] = 1,
-        &|packet| packet[19] ^= 1,                             // to another peer
-        &|packet| packet[2..4].copy_from_slice(&[0x05, 0x78]), // of 1400 bytes, which fitted
+    let forged: [fn(&mut Vec<u8>); 5] = [
+        |packet| packet[23] ^= 1,  // another SPI
+        |packet| packet[27] = 200, // a number that was not used yet
+        |packet| packet[24] = 1,
+        |packet| packet[19] ^= 1,                             // to another peer
+        |packet| packet[2..4].copy_from_slice(&[0x05, 0x78]), // of 1400 bytes, which fitted
     ];
     for (count, forge) in forged.iter().enumerate() {
-        error(&mut lab, &changed(good.clone(), |packet| forge(packet)), 1400);
+        error(&mut lab, &changed(good.clone(), forge), 1400);
         watch.only(&lab.head, &[(Reason::UnrelatedIcmpError, count as u64 + 1)]);
     }
     // Nor one that speaks of something else, or to somebody else.
@@ -230,7 +230,7 @@ fn a_router_is_not_believed_that_quotes_anything_else() {
     watch.only(&lab.head, &[(Reason::UnrelatedIcmpError, 7)]);
     assert_eq!(room(&lab), full);
     // A flood of them is not even looked at.
-    lab.now = lab.now + Duration::from_secs(1);
+    lab.now += Duration::from_secs(1);
     for _ in 0..PATH_ERRORS_PER_SECOND + 5 {
         error(&mut lab, &changed(good.clone(), |packet| packet[23] ^= 1), 1400);
     }

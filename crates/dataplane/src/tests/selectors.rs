@@ -152,7 +152,7 @@ fn each_of_many_hosts_has_its_own_sa() {
     }
     assert_eq!((lab.head.sas.len(), lab.branch.sas.len()), (2_000, 2_000));
     for number in (0..2_000).step_by(7) {
-        lab.now = lab.now + Duration::from_secs(1);
+        lab.now += Duration::from_secs(1);
         let sent = lab.head_plain(&udp((&here(number), 1), (&there(number), 2), b"x"));
         assert_eq!(spi(&sent), Some(number));
         assert_eq!(plain(&lab.at_branch(&sent)).len(), 1);
