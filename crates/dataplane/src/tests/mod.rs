@@ -2,14 +2,20 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "tests make small numbers out of small numbers")]
 
+mod access;
 mod drops;
 mod esp;
+mod firewall;
 mod flows;
 mod fragments;
 mod harness;
 mod hostile;
+mod nat;
 mod path_mtu;
+mod ports;
+mod routing;
 mod selectors;
+mod states;
 mod transport;
 mod tunnel;
 mod vectors;
