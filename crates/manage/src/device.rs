@@ -158,6 +158,11 @@ impl Device {
         &self.gateway
     }
 
+    /// Packets go through shards on threads of the shell from now on, before the first packet.
+    pub fn hand_over(&mut self, shards: Box<dyn engine::Shards>) {
+        self.gateway.hand_over(shards);
+    }
+
     /// The prompt of a session.
     pub fn prompt(&self, client: ClientId) -> String {
         let context = self.sessions.get(&client).map(|session| session.context).unwrap_or_default();
