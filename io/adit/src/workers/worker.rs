@@ -132,11 +132,13 @@ impl Worker {
             match output {
                 Output::Plain { packet, .. } => self.plain.push(packet),
                 Output::Local { packet, .. } if is_never_for_control(packet.bytes()) => self.plain.push(packet),
-                local @ Output::Local { .. } => self.outbox.packet(Input::Shard(local)),
-                Output::Outer { outer, ds, packet } if outer.udp => {
+                own @ (Output::Local { .. } | Output::Ike { .. }) => self.outbox.packet(Input::Shard(own)),
+                // Nothing carries frames of packet ports yet.
+                Output::Link { packet, .. } => self.data.recycle(packet),
+                Output::Outer { outer, ds, packet, .. } if outer.udp => {
                     self.outlets.queue_datagram(outer.local, outer.remote, ds, packet);
                 }
-                Output::Outer { outer, ds, packet } => {
+                Output::Outer { outer, ds, packet, .. } => {
                     self.outlets.queue_esp(outer.local.ip(), outer.remote.ip(), ds, packet);
                 }
                 report @ (Output::Exception(_) | Output::Log(_)) => self.outbox.report(report),
