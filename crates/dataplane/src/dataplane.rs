@@ -17,7 +17,6 @@ use crate::icmp_errors::AnswerLimit;
 use crate::inspect::Seen;
 use crate::log_limit::LogLimit;
 use crate::nat::pools::Pools;
-use crate::path::peers::Peers;
 use crate::path::route::Hops;
 use crate::path::{Denial, ORIGINATED, Source, Work};
 use crate::routes::Tables;
@@ -75,7 +74,6 @@ pub struct Dataplane {
     pub(crate) log_limit: LogLimit,
     pub(crate) answers: AnswerLimit,
     pub(crate) pools: Pools,
-    pub(crate) peers: Peers,
     pub(crate) random: Random,
     pub(crate) pool: Pool,
     /// Packets that begin at the top of the path.
@@ -117,7 +115,6 @@ impl Dataplane {
             sweep: None,
             policy,
             pools: Pools::default(),
-            peers: Peers::default(),
             random,
             flows: Flows::new(hash_key),
             fragments: Fragments::default(),

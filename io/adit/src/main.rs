@@ -23,11 +23,10 @@ mod run;
 mod screen;
 mod signals;
 mod store;
-mod workers;
 
 use std::process::ExitCode;
 
-use adit::{datagram, epoll, esp, exit, handover, tun, udp};
+use adit::{datagram, epoll, esp, exit, nic, packet, tun, udp};
 
 fn main() -> ExitCode {
     let outcome = match arguments::parse() {

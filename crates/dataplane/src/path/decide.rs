@@ -29,9 +29,10 @@ impl Dataplane {
             return Err(Reason::Redirect.into());
         }
         if let Source::Link(interface) = work.source
-            && let Some(admitted) = self.past_rules(interface, seen)
+            && self.is_for_ipsec(seen)
         {
-            return admitted;
+            let from = self.admit_peer(interface, seen)?;
+            return Ok(Hop::past(from, self.side(CORE)));
         }
         if seen.is_icmp_error() {
             return self.related(work, seen).or_else(|denial| self.unrelated(work, seen).ok_or(denial));

@@ -20,7 +20,6 @@ mod deny;
 mod forward;
 pub(crate) mod judge;
 mod outer;
-pub(crate) mod peers;
 pub(crate) mod route;
 
 use base::{Buffer, Instant};
