@@ -119,27 +119,68 @@ impl fmt::Debug for Buffer {
 /// Buffers kept for use again: in steady state a packet costs no allocation.
 #[derive(Debug)]
 pub struct Pool {
+    usual: Shelf,
+    /// For what stands for many packets.
+    large: Shelf,
+}
+
+#[derive(Debug)]
+struct Shelf {
     free: Vec<Buffer>,
     capacity: usize,
     kept_max: usize,
 }
 
+impl Shelf {
+    fn new(capacity: usize, kept_max: usize) -> Self {
+        Self { free: Vec::with_capacity(kept_max), capacity, kept_max }
+    }
+
+    fn take(&mut self) -> Buffer {
+        self.free.pop().unwrap_or_else(|| Buffer::with_capacity(self.capacity))
+    }
+
+    fn fits(&self, buffer: &Buffer) -> bool {
+        buffer.store.len() >= HEADROOM + self.capacity + TAILROOM
+    }
+
+    fn give(&mut self, mut buffer: Buffer) {
+        if self.free.len() < self.kept_max {
+            buffer.clear();
+            self.free.push(buffer);
+        }
+    }
+}
+
 impl Pool {
     /// A pool of buffers for packets up to `capacity` bytes that keeps at most `kept_max` of them.
     pub fn new(capacity: usize, kept_max: usize) -> Self {
-        Self { free: Vec::with_capacity(kept_max), capacity, kept_max }
+        Self { usual: Shelf::new(capacity, kept_max), large: Shelf::new(capacity, 0) }
+    }
+
+    /// The same with larger buffers beside them, up to `capacity` bytes, of which it keeps at most `kept_max`.
+    #[must_use]
+    pub fn with_large(self, capacity: usize, kept_max: usize) -> Self {
+        let capacity = capacity.max(self.usual.capacity);
+        Self { large: Shelf::new(capacity, kept_max), ..self }
     }
 
     /// An empty buffer.
     pub fn take(&mut self) -> Buffer {
-        self.free.pop().unwrap_or_else(|| Buffer::with_capacity(self.capacity))
+        self.usual.take()
+    }
+
+    /// An empty buffer for `len` bytes.
+    pub fn take_for(&mut self, len: usize) -> Buffer {
+        if len <= self.usual.capacity { self.usual.take() } else { self.large.take() }
     }
 
     /// Gives a buffer back; one that is too small, or too many, is dropped.
-    pub fn give(&mut self, mut buffer: Buffer) {
-        if self.free.len() < self.kept_max && buffer.store.len() >= HEADROOM + self.capacity + TAILROOM {
-            buffer.clear();
-            self.free.push(buffer);
+    pub fn give(&mut self, buffer: Buffer) {
+        if self.large.kept_max > 0 && self.large.fits(&buffer) {
+            self.large.give(buffer);
+        } else if self.usual.fits(&buffer) {
+            self.usual.give(buffer);
         }
     }
 }
@@ -190,5 +231,18 @@ mod tests {
         assert!(again.is_empty());
         again.extend(b"d");
         assert_eq!(again.bytes().as_ptr(), place);
+    }
+
+    #[test]
+    fn large_buffers_come_back_as_large_ones() {
+        let mut pool = Pool::new(100, 4).with_large(1_000, 1);
+        let (small, large, another) = (pool.take_for(100), pool.take_for(101), pool.take_for(1_000));
+        assert!(small.tailroom() < 1_000 && large.tailroom() >= 1_000);
+        for buffer in [small, large, another] {
+            pool.give(buffer);
+        }
+        assert_eq!((pool.usual.free.len(), pool.large.free.len()), (1, 1), "one large one is enough");
+        assert!(pool.take().tailroom() < 1_000);
+        assert!(pool.take_for(500).tailroom() >= 1_000);
     }
 }

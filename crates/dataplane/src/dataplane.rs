@@ -30,6 +30,10 @@ use crate::{
 const BUFFER_LEN: usize = 2048;
 /// Buffers kept for use again.
 const BUFFERS_KEPT: usize = 1024;
+/// Larger ones are for what stands for many packets.
+const LARGE_BUFFER_LEN: usize = 65_536;
+/// Large buffers kept for use again.
+const LARGE_BUFFERS_KEPT: usize = 64;
 /// Things looked at in one call of [`Dataplane::expire`] because their time may be up.
 pub(crate) const EXPIRED_AT_ONCE: usize = 1024;
 /// When there are more, they are looked at after a pause, in which packets get their turn.
@@ -126,7 +130,7 @@ impl Dataplane {
             counters: Counters::default(),
             log_limit: LogLimit::new(0),
             answers: AnswerLimit::default(),
-            pool: Pool::new(BUFFER_LEN, BUFFERS_KEPT),
+            pool: Pool::new(BUFFER_LEN, BUFFERS_KEPT).with_large(LARGE_BUFFER_LEN, LARGE_BUFFERS_KEPT),
             queue: VecDeque::with_capacity(16),
             held_logs: Vec::new(),
             expiry_paused: None,
@@ -308,6 +312,11 @@ impl Dataplane {
     /// Takes an empty buffer.
     pub fn buffer(&mut self) -> Buffer {
         self.pool.take()
+    }
+
+    /// Takes an empty buffer for a packet that stands for many, or a train of packets.
+    pub fn large_buffer(&mut self) -> Buffer {
+        self.pool.take_for(LARGE_BUFFER_LEN)
     }
 
     /// Gives a buffer back, to be used again.

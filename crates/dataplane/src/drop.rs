@@ -59,7 +59,6 @@ reasons! {
     AskedLimit "asked_limit" "SAs for as many hosts or ports as may be are being asked for already."
     TunnelUnavailable "tunnel_unavailable" "The tunnel is down and will not come up for this packet."
     TooBig "too_big" "The packet is longer than the tunnel takes and must not be fragmented; its sender was told."
-    NoNeighbour "no_neighbour" "Nobody on the link of a packet port answers for the next hop; the sender was told."
     OuterRoute "outer_route" "No route leads to the peer by an interface that outer packets can leave by."
     NotSealed "not_sealed" "The packet could not be encrypted."
     EspMalformed "esp_malformed" "The ESP packet is truncated, or its length does not fit the cipher."
@@ -98,8 +97,12 @@ impl Default for Counters {
 
 impl Counters {
     pub(crate) fn count(&mut self, reason: Reason) {
+        self.count_many(reason, 1);
+    }
+
+    pub(crate) fn count_many(&mut self, reason: Reason, packets: u64) {
         if let Some(counter) = self.drops.get_mut(reason as usize) {
-            *counter += 1;
+            *counter += packets;
         }
     }
 

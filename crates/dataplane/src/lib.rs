@@ -31,6 +31,7 @@ pub use flows::{ConnectionStatus, Endpoint};
 
 mod esp;
 pub use esp::sa::{Sa, SaError};
+pub use esp::train::{TRAIN_BYTES_MAX, TRAIN_MAX};
 mod mss;
 mod waiting;
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use base::{Buffer, Instant, Record, Selector};
+use base::{Buffer, Instant, Offload, Record, Selector};
 use crypto::{Encryption, Integrity};
 
 use crate::{InterfaceId, Policy, Route, Sa, TableId};
@@ -113,6 +113,8 @@ pub enum Output {
         interface: InterfaceId,
         /// The packet, from its IP header.
         packet: Buffer,
+        /// What is left to be done to it.
+        offload: Offload,
     },
     /// A whole IP packet for the gateway itself that the packet path does not answer.
     Local {
@@ -120,8 +122,10 @@ pub enum Output {
         from: InterfaceId,
         /// The packet, from its IP header.
         packet: Buffer,
+        /// What is left to be done to it.
+        offload: Offload,
     },
-    /// A sealed packet for the outside, from its ESP header.
+    /// A sealed packet for the outside, from its ESP header, or several one behind the other.
     Outer {
         /// Where from and where to, and how.
         outer: Outer,
@@ -129,8 +133,11 @@ pub enum Output {
         ds: u8,
         /// It may not be cut on its way, where it is the shell that writes the outer header (IPv4).
         df: bool,
-        /// The packet.
+        /// The packet or packets.
         packet: Buffer,
+        /// Length of each where there are several; the last may be shorter. There are at most
+        /// [`TRAIN_MAX`](crate::TRAIN_MAX), together at most [`TRAIN_BYTES_MAX`](crate::TRAIN_BYTES_MAX) bytes.
+        segment: Option<u16>,
     },
     /// A whole IP packet for a packet port, outer packets of tunnels among them.
     Link {

@@ -6,7 +6,6 @@ use dataplane::{Control, Dataplane, Exception, Outer, SaId, SaParameters};
 use ike::{ChildId, ChildSa, Endpoint, Path, TunnelId};
 use objects::Snapshot;
 
-use crate::layer2::{Layer2, WantedPort};
 use crate::packets::{Packets, Pick, Shards};
 use crate::ping::{Ping, PingEvent, PingId, PingRefused, Pings};
 use crate::{Action, HostRoute, Input, events, translate};
@@ -21,19 +20,16 @@ const KEEP_ALIVE: [u8; 1] = [0xff];
 /// A gateway without a socket, clock or thread. The same seed, configuration and inputs give the same actions.
 #[derive(Debug)]
 pub struct Gateway {
-    pub(crate) snapshot: Arc<Snapshot>,
+    snapshot: Arc<Snapshot>,
     ike: Endpoint,
-    pub(crate) data: Packets,
-    pub(crate) layer2: Layer2,
-    pub(crate) wanted_ports: Vec<WantedPort>,
-    pub(crate) link_out: Vec<link::Output>,
+    data: Packets,
     pings: Pings,
     routes: Option<Vec<HostRoute>>,
     routes_changed: bool,
     going_down: bool,
     ike_out: Vec<ike::Output>,
     ike_spare: Vec<ike::Output>,
-    pub(crate) data_out: Vec<dataplane::Output>,
+    data_out: Vec<dataplane::Output>,
     data_spare: Vec<dataplane::Output>,
 }
 
@@ -64,9 +60,6 @@ impl Gateway {
             ike: Endpoint::new(random.fork()),
             data: Packets::new(Dataplane::with_hash_key(policy, random.u64())),
             pings: Pings::new(random.fork()),
-            layer2: Layer2::new(random.fork()),
-            wanted_ports: Vec::new(),
-            link_out: Vec::new(),
             routes: None,
             routes_changed: true,
             going_down: false,
@@ -89,9 +82,6 @@ impl Gateway {
                 let outer = Outer { local: SocketAddr::new(local, 0), remote: SocketAddr::new(remote, 0), udp: false };
                 self.data.line.esp(mono, outer, ds, payload, &mut self.data_out);
             }
-            Input::Frame { port, frame } => self.layer2.link.frame(mono, port, frame, &mut self.link_out),
-            Input::Port(open) => self.port_opened(mono, open, out),
-            Input::Ask { interface, address } => self.layer2.link.ask(mono, interface, address, &mut self.link_out),
             Input::Shard(output) => self.data_output(mono, output, out),
             Input::Activate(snapshot) => self.activate(mono, snapshot, out),
             Input::Deadline => {}
@@ -100,8 +90,6 @@ impl Gateway {
         self.expire(mono);
         self.settle(mono, out);
         if self.routes_changed {
-            self.configure_ports(mono, out);
-            self.settle(mono, out);
             self.publish_routes(out);
         }
         if self.going_down && self.ike.is_quiet() {
@@ -114,8 +102,7 @@ impl Gateway {
     pub fn next_deadline(&self) -> Option<(Instant, &'static str)> {
         let data = self.data.line.next_deadline().map(|at| (at, "packet path"));
         let ping = self.pings.next_deadline().map(|at| (at, "ping"));
-        let link = self.layer2.link.next_deadline().map(|at| (at, "link layer"));
-        [self.ike.next_deadline(), data, link, ping].into_iter().flatten().min()
+        [self.ike.next_deadline(), data, ping].into_iter().flatten().min()
     }
 
     /// The configuration in use.
@@ -236,9 +223,6 @@ impl Gateway {
         if self.data.line.next_deadline().is_some_and(|at| at <= now) {
             self.data.line.expire(now, &mut self.data_out);
         }
-        if self.layer2.link.next_deadline().is_some_and(|at| at <= now) {
-            self.layer2.link.expire(now, &mut self.link_out);
-        }
         while let Some(packet) = self.pings.next_packet(now) {
             self.data.originate(now, packet, &mut self.data_out);
         }
@@ -246,8 +230,7 @@ impl Gateway {
 
     /// Carries outputs between the two sides until both have nothing more to say.
     fn settle(&mut self, now: Instant, out: &mut Vec<Action>) {
-        while !self.data_out.is_empty() || !self.ike_out.is_empty() || !self.link_out.is_empty() {
-            self.settle_link(now, out);
+        while !self.data_out.is_empty() || !self.ike_out.is_empty() {
             let mut batch = std::mem::replace(&mut self.data_out, std::mem::take(&mut self.data_spare));
             for output in batch.drain(..) {
                 self.data_output(now, output, out);
@@ -278,9 +261,8 @@ impl Gateway {
                 out.push(Action::Esp { local: local.ip(), remote: remote.ip(), ds, payload: packet });
             }
             dataplane::Output::Ike { local, remote, payload, .. } => self.message(now, local, remote, payload),
-            dataplane::Output::Link { interface, next_hop, packet } => {
-                self.layer2.send(now, interface, next_hop, packet, &mut self.link_out);
-            }
+            // Nothing carries frames of packet ports yet.
+            dataplane::Output::Link { packet, .. } => self.data.line.recycle(packet),
             dataplane::Output::Exception(exception) => self.exception(now, exception),
             dataplane::Output::Log(record) => out.push(Action::Log(record)),
         }
@@ -308,12 +290,12 @@ impl Gateway {
                 if path.local.port() == NAT_T_PORT {
                     payload.prepend(NON_ESP_MARKER.len()).copy_from_slice(&NON_ESP_MARKER);
                 }
-                self.data.line.send_outer(now, path.local, path.remote, ds, payload, &mut self.data_out);
+                out.push(Action::Datagram { local: path.local, remote: path.remote, ds, payload });
             }
             ike::Output::KeepAlive { path } => {
                 let mut payload = self.data.line.buffer();
                 payload.extend(&KEEP_ALIVE);
-                self.data.line.send_outer(now, path.local, path.remote, 0, payload, &mut self.data_out);
+                out.push(Action::Datagram { local: path.local, remote: path.remote, ds: 0, payload });
             }
             ike::Output::Install(sa) => self.install(now, &sa, out),
             ike::Output::StopSending(id) => self.control(now, Control::StopSending(SaId(id.0))),
@@ -388,7 +370,6 @@ impl Gateway {
         let event = events::ShutdownBegun { ike_sas: self.ike.ike_sas(now).len() };
         out.push(Action::Log(event.record()));
         self.ike.shut_down(now, &mut self.ike_out);
-        self.layer2.link.shutdown(now, &mut self.link_out);
         self.going_down = true;
     }
 

@@ -4,7 +4,6 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::LinkControl;
 use base::{Buffer, Instant};
 use dataplane::{ConnectionStatus, Control, Counters, Dataplane, Output, Policy, Route, SaError, SaId, SaUsage};
 
@@ -16,8 +15,6 @@ pub type Pick = Arc<dyn Fn(&ConnectionStatus) -> bool + Send + Sync>;
 pub trait Shards: fmt::Debug {
     /// Tells every shard, each in the order of the calls.
     fn control(&mut self, control: Control);
-    /// Tells the link layer of every shard, each in the order of the calls.
-    fn link_control(&mut self, control: LinkControl);
     /// Sends a packet of the gateway's own.
     fn originate(&mut self, packet: Buffer);
     /// The connections of all shards that `pick` picks, `limit` of them at most, and how many there are.
@@ -55,13 +52,6 @@ impl Packets {
                 shards.control(control);
                 Ok(())
             }
-        }
-    }
-
-    /// Tells the link layers of the shards. The leader is the gateway's.
-    pub(crate) fn link_control(&mut self, control: LinkControl) {
-        if let Some(shards) = &mut self.shards {
-            shards.link_control(control);
         }
     }
 
@@ -130,10 +120,6 @@ mod tests {
                 Control::Remove(_) => "remove",
                 _ => "other",
             });
-        }
-
-        fn link_control(&mut self, _: LinkControl) {
-            self.0.borrow_mut().push("link");
         }
 
         fn originate(&mut self, _: Buffer) {

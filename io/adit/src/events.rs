@@ -145,27 +145,6 @@ base::events! {
         sysctls: usize,
     }
 
-    /// A network card that the configuration wants as a packet port cannot be opened. Check the name in EthernetDevice, and
-    /// that the kernel has such an Ethernet interface; it is tried again when the host's interfaces change.
-    CardRefused = 03_299_040 rev 1, Error, SYSTEM, "card_refused", action "none" {
-        device: String,
-        reason: String,
-    }
-
-    /// The network card was asked to let through frames to further addresses, which proxy ARP and published addresses need,
-    /// and would not.
-    CardFilterRefused = 03_299_041 rev 1, Warning, SYSTEM, "card_filter_refused", action "none" {
-        port: u16,
-        reason: String,
-    }
-
-    /// Frames could not be sent by a packet port and are lost. Check that the card is up and that its queue is long enough.
-    FramesNotSent = 03_299_042 rev 1, Warning, SYSTEM, "frames_not_sent", action "drop" {
-        device: String,
-        reason: String,
-        frames: u64,
-    }
-
     /// Whoever reads standard output does not keep up: lines of the log were dropped here, so that the gateway did not
     /// have to wait. Give the log a faster reader, or log less.
     LogLinesDropped = 03_299_030 rev 1, Warning, SYSTEM, "log_lines_dropped", action "drop" {

@@ -26,7 +26,7 @@ mod store;
 
 use std::process::ExitCode;
 
-use adit::{datagram, epoll, esp, exit, nic, packet, tun, udp};
+use adit::{datagram, epoll, esp, exit, tun, udp};
 
 fn main() -> ExitCode {
     let outcome = match arguments::parse() {

@@ -1,7 +1,6 @@
 //! `adit run`: the gateway in the foreground. Opens everything, then turns what happens into inputs of the device and
 //! carries out its actions, on one thread, until it is told to stop.
 
-mod cards;
 mod ports;
 mod start;
 
@@ -24,7 +23,6 @@ use crate::protocol::{Reply, Request};
 use crate::routes::{Problem, Routes, Trouble};
 use crate::signals::{Signal, Signals};
 use crate::store::Writer;
-use cards::{Cards, News as CardNews};
 use ports::Ports;
 
 /// How long peers have to acknowledge the deletion of SAs when we stop.
@@ -40,10 +38,8 @@ const WRITER: Token = Token(3);
 const LISTENER: Token = Token(4);
 /// Ports count on from here.
 const PORTS: u64 = 10;
-/// Network cards count on from here.
-const CARDS: u64 = 1_000;
 /// Clients count on from here.
-const CLIENTS: u64 = 100_000;
+const CLIENTS: u64 = 1_000;
 
 /// Runs the gateway until it is told to stop.
 pub fn run(options: &RunOptions) -> Result<(), Exit> {
@@ -57,7 +53,6 @@ pub fn run(options: &RunOptions) -> Result<(), Exit> {
 struct Shell {
     device: Device,
     ports: Ports,
-    cards: Cards,
     control: Control,
     epoll: Epoll,
     signals: Signals,
@@ -78,10 +73,7 @@ struct Shell {
     stopping: Option<Instant>,
     /// Nothing more is to be done.
     down: bool,
-    /// Limits the reports of frames that could not be sent.
-    lost_frames: Damper,
     actions: Vec<Action>,
-    frames: Vec<(link::PortId, base::Buffer)>,
     news: Vec<News>,
 }
 
@@ -155,8 +147,7 @@ impl Shell {
                     self.step(now, Input::Stored { ticket, result });
                 }
             }
-            Token(number) if (PORTS..CARDS).contains(&number) => self.receive(number)?,
-            Token(number) if (CARDS..CLIENTS).contains(&number) => self.receive_frames(number),
+            Token(number) if (PORTS..CLIENTS).contains(&number) => self.receive(number)?,
             client => {
                 let mut news = std::mem::take(&mut self.news);
                 self.control.ready(client, &self.epoll, &mut news);
@@ -178,31 +169,6 @@ impl Shell {
         }
         self.flush(now);
         Ok(())
-    }
-
-    /// Takes one batch from a network card and carries it through.
-    fn receive_frames(&mut self, number: u64) {
-        let now = clock::now();
-        let mut frames = std::mem::take(&mut self.frames);
-        let device = &mut self.device;
-        self.cards.receive(number, || device.buffer(), |port, frame| frames.push((port, frame)));
-        for (port, frame) in frames.drain(..) {
-            self.step(now, Input::Gateway(engine::Input::Frame { port, frame }));
-        }
-        self.frames = frames;
-        self.flush(now);
-    }
-
-    /// Tells the device, or the log, what has become of network cards.
-    fn heed_cards(&mut self, now: Now, news: Vec<CardNews>) {
-        for news in news {
-            match news {
-                CardNews::Open(open) => self.step(now, Input::Gateway(engine::Input::Port(open))),
-                CardNews::Refused { device, reason } => {
-                    self.log.event(now.utc, &events::CardRefused { device, reason });
-                }
-            }
-        }
     }
 
     /// Does what the time has come for.
@@ -291,18 +257,6 @@ impl Shell {
                 self.apply_routes(now);
             }
             Action::Gateway(engine::Action::Log(record)) => self.log.record(now.utc, &record),
-            Action::Gateway(engine::Action::Ports(wanted)) => {
-                let news = self.cards.want(wanted, &self.epoll);
-                self.heed_cards(now, news);
-            }
-            Action::Gateway(engine::Action::Frame { port, frame }) => self.cards.queue(port, frame),
-            Action::Gateway(engine::Action::Filter { port, filter }) => {
-                if let Err(error) = self.cards.set_filter(port, filter) {
-                    self.log.event(now.utc, &events::CardFilterRefused { port: port.0, reason: error.to_string() });
-                }
-            }
-            // The device keeps these to itself.
-            Action::Gateway(engine::Action::Lease { .. }) => {}
             Action::Gateway(engine::Action::Down) => self.down = true,
             Action::Reply { client, text, done } => {
                 if !text.is_empty() {
@@ -331,16 +285,6 @@ impl Shell {
         self.heed_operators();
         let (device, log) = (&mut self.device, &mut self.log);
         self.ports.flush(now.mono, |buffer| device.recycle(buffer), |event| log.event(now.utc, &event));
-        let damper = &mut self.lost_frames;
-        self.cards.flush(
-            |buffer| device.recycle(buffer),
-            |device, error| {
-                if let Some(frames) = damper.count(now.mono) {
-                    let (device, reason) = (device.to_owned(), error.to_string());
-                    log.event(now.utc, &events::FramesNotSent { device, reason, frames });
-                }
-            },
-        );
     }
 
     /// Routes first: from the first packet that is forwarded, the tunnels' networks lead to us or nowhere.
@@ -403,8 +347,6 @@ impl Shell {
                 }
             }
         }
-        let news = self.cards.look(&self.epoll);
-        self.heed_cards(now, news);
         self.apply_routes(now);
     }
 

@@ -4,18 +4,19 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use base::{Buffer, Instant, Random};
-use wire::{esp, ipv4, ipv6};
+use wire::{esp, ipv4, ipv6, octets};
 
 use super::path_mtu::OUTER_MTU;
+use super::receive::ONCE_PER;
 use super::sa::{Limit, Sa};
 use super::seal::NotSealed;
 use super::unit::Unit;
-use crate::{Mode, Outer, TunnelPath};
+use crate::{Exception, Mode, Outer, TunnelPath};
 
 /// The least plaintext MTU that a tunnel has, whatever is configured: what IPv4 demands of every link (RFC 791).
 const PLAINTEXT_MTU_MIN: usize = 68;
 /// The longest vector of any cipher.
-const IV_MAX: usize = 16;
+pub(super) const IV_MAX: usize = 16;
 
 /// Whether packets are sealed with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +50,7 @@ pub(crate) struct Entry {
     /// What the path takes.
     pub(crate) path_mtu: usize,
     /// Chance for the vectors of CBC ciphers: a generator under a key derived from the SA's own.
-    vectors: Option<Box<Random>>,
+    vectors: Option<Random>,
 }
 
 impl Entry {
@@ -66,7 +67,7 @@ impl Entry {
             outer_ds: None,
             plaintext_mtu: usize::from(u16::MAX),
             path_mtu: OUTER_MTU,
-            vectors: seed.map(|seed| Box::new(Random::from_seed(*seed))),
+            vectors: seed.map(|seed| Random::from_seed(*seed)),
             sa,
         }
     }
@@ -118,21 +119,49 @@ impl Entry {
         self.around() + sealed <= self.path_mtu
     }
 
+    /// An authentic packet has come. Only one that is newer than all before may say where the peer is (RFC 7296 section
+    /// 2.23).
+    pub(super) fn arrived(&mut self, now: Instant, outer: &Outer, newest: bool) -> Option<Exception> {
+        self.sa.count_in(now);
+        let moved = newest
+            && outer.udp
+            && self.outer.udp
+            && outer.remote != self.outer.remote
+            && self.moved_raised.is_none_or(|at| now.since(at) >= ONCE_PER);
+        if !moved {
+            return None;
+        }
+        self.moved_raised = Some(now);
+        Some(Exception::Moved { sa: self.sa.id, remote: outer.remote })
+    }
+
     /// Makes an ESP packet of the inner packet. Its sequence number and vector are used up even when it fails.
     pub(super) fn seal(&mut self, now: Instant, packet: &mut Buffer) -> Result<(), NotSealed> {
         let len = packet.len();
         let sequence = self.sa.take_numbers(1).ok_or(NotSealed::SequenceEnd)?;
-        let mut iv = [0; IV_MAX];
-        let iv = iv.get_mut(..self.sa.sealer.encryption().iv_len()).ok_or(NotSealed::Refused)?;
-        match &mut self.vectors {
-            Some(random) => random.fill(iv),
-            // RFC 4106 section 3.1: the vector of GCM must be unique, and the sequence number is.
-            None if !iv.is_empty() => iv.copy_from_slice(sequence.to_be_bytes().get(..iv.len()).unwrap_or_default()),
-            None => {}
-        }
-        self.sa.seal_with(sequence, iv, packet)?;
+        let (iv, iv_len) = self.vector(sequence);
+        self.sa.seal_with(sequence, iv.get(..iv_len).ok_or(NotSealed::Refused)?, packet)?;
         self.sa.count_out(now, 1, u64::try_from(len).unwrap_or(0));
         Ok(())
+    }
+
+    /// The vector for a packet, and its length.
+    #[inline]
+    pub(super) fn vector(&mut self, sequence: u64) -> ([u8; IV_MAX], usize) {
+        let mut iv = [0; IV_MAX];
+        let len = self.sa.sealer.encryption().iv_len();
+        match &mut self.vectors {
+            Some(random) => random.fill(iv.get_mut(..len).unwrap_or_default()),
+            // RFC 4106 section 3.1: the vector of GCM must be unique, and the sequence number is.
+            None => octets::put(&mut iv, 0, sequence.to_be_bytes()),
+        }
+        (iv, len)
+    }
+
+    /// RFC 6040 section 4.1, normal mode: the outer packet says of ECN what the inner one says.
+    #[inline]
+    pub(super) fn outer_ds(&self, inner: u8) -> u8 {
+        self.outer_ds.map_or(inner, |outer| outer & !3 | inner & 3)
     }
 
     /// The limit that the last packet reached, told once.

@@ -9,4 +9,5 @@ pub(crate) mod sa;
 mod seal;
 pub(crate) mod send;
 pub(crate) mod table;
+pub(crate) mod train;
 pub(crate) mod unit;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use base::{Buffer, Duration, Event, Instant};
 use wire::checksum::Sum;
@@ -16,12 +17,12 @@ use crate::{Dataplane, Exception, InterfaceId, Mode, Outer, Output, Reason};
 
 /// Addresses whose unknown SPIs are remembered, so that each is told of once a second.
 const STRANGERS_MAX: usize = 256;
-const ONCE_PER: Duration = Duration::from_secs(1);
+pub(super) const ONCE_PER: Duration = Duration::from_secs(1);
 
 /// An inner packet that may go on.
-struct Inner {
-    tunnel: InterfaceId,
-    header: ip::Header,
+pub(super) struct Inner {
+    pub(super) tunnel: InterfaceId,
+    pub(super) header: ip::Header,
 }
 
 impl Dataplane {
@@ -47,7 +48,7 @@ impl Dataplane {
             }
             Err(reason) => {
                 self.counters.count(reason);
-                self.log_refusal(now, reason, &outer, header, &packet, out);
+                self.log_refusal(now, reason, &outer, header, packet.bytes(), out);
                 self.pool.give(packet);
             }
         }
@@ -66,36 +67,88 @@ impl Dataplane {
             self.tell_unknown(now, spi, outer, out);
             return Err(Reason::UnknownSpi);
         };
+        let mut place = 0..packet.len();
+        if self.sas.get(slot).is_some_and(|entry| entry.sa.mode == Mode::Transport) {
+            return self.open_transport(now, slot, (outer, ds), packet, out);
+        }
+        let inner = self.open_place(now, slot, (outer, ds), packet.bytes_mut(), &mut place, out);
+        packet.truncate(place.end);
+        packet.strip(place.start);
+        inner
+    }
+
+    /// Opens a packet of a pair in tunnel mode where it stands; `place` is then the inner packet's.
+    pub(super) fn open_place(
+        &mut self,
+        now: Instant,
+        slot: u32,
+        (outer, ds): (&Outer, u8),
+        packet: &mut [u8],
+        place: &mut Range<usize>,
+        out: &mut Vec<Output>,
+    ) -> Result<Inner, Reason> {
         let entry = self.sas.get_mut(slot).ok_or(Reason::UnknownSpi)?;
-        let sa = &entry.sa;
-        if sa.used_up() {
+        if entry.sa.used_up() {
             return Err(Reason::SaUsedUp);
         }
-        let opened = sa.open(packet)?;
-        sa.count_in(now);
-        // RFC 7296 section 2.23: only a packet that is authentic and newer than all before may say where the peer is.
-        if opened.newest
-            && outer.udp
-            && entry.outer.udp
-            && outer.remote != entry.outer.remote
-            && entry.moved_raised.is_none_or(|at| now.since(at) >= ONCE_PER)
-        {
-            entry.moved_raised = Some(now);
-            out.push(Output::Exception(Exception::Moved { sa: sa.id, remote: outer.remote }));
-        }
-        let tunnel = sa.tunnel;
-        let inner = match opened.next_header {
-            ip::NONE => Err(Reason::Dummy),
-            protocol if sa.mode == Mode::Transport => {
-                sa.dress(protocol, &entry.outer, ds, packet).and_then(|version| sa.admit(version, ds, packet))
-            }
-            ip::IPV4 | ip::IPV6 => sa.admit(opened.next_header, ds, packet),
+        let opened = entry.sa.open_place(packet)?;
+        let raised = entry.arrived(now, outer, opened.newest);
+        out.extend(raised.map(Output::Exception));
+        let inner = match (opened.next_header, packet.get_mut(opened.text.clone())) {
+            (ip::IPV4 | ip::IPV6, Some(text)) => entry.sa.admit(opened.next_header, ds, text),
+            (ip::NONE, _) => Err(Reason::Dummy),
             _ => Err(Reason::NextHeader),
         };
+        *place = opened.text;
         if let Ok(header) = &inner {
-            sa.count_bytes_in(u64::try_from(header.total).unwrap_or(0));
+            // What lies behind the inner packet's own length is traffic flow confidentiality padding (RFC 4303 section 2.7).
+            place.end = place.start + header.total;
         }
-        let limit = entry.limit_reached();
+        self.taken_in(now, slot, inner, out)
+    }
+
+    /// In transport mode the packet gets an IP header of its own again.
+    fn open_transport(
+        &mut self,
+        now: Instant,
+        slot: u32,
+        (outer, ds): (&Outer, u8),
+        packet: &mut Buffer,
+        out: &mut Vec<Output>,
+    ) -> Result<Inner, Reason> {
+        let entry = self.sas.get_mut(slot).ok_or(Reason::UnknownSpi)?;
+        if entry.sa.used_up() {
+            return Err(Reason::SaUsedUp);
+        }
+        let opened = entry.sa.open(packet)?;
+        let raised = entry.arrived(now, outer, opened.newest);
+        out.extend(raised.map(Output::Exception));
+        let sa = &entry.sa;
+        let inner = match opened.next_header {
+            ip::NONE => Err(Reason::Dummy),
+            protocol => sa
+                .dress(protocol, &entry.outer, ds, packet)
+                .and_then(|version| sa.admit(version, ds, packet.bytes_mut())),
+        };
+        if let Ok(header) = &inner {
+            packet.truncate(header.total);
+        }
+        self.taken_in(now, slot, inner, out)
+    }
+
+    /// What follows from an authentic packet for its pair.
+    fn taken_in(
+        &mut self,
+        now: Instant,
+        slot: u32,
+        inner: Result<ip::Header, Reason>,
+        out: &mut Vec<Output>,
+    ) -> Result<Inner, Reason> {
+        let entry = self.sas.get_mut(slot).ok_or(Reason::UnknownSpi)?;
+        if let Ok(header) = &inner {
+            entry.sa.count_bytes_in(u64::try_from(header.total).unwrap_or(0));
+        }
+        let (tunnel, limit) = (entry.sa.tunnel, entry.limit_reached());
         // The peer has this pair, so it may be used.
         self.sas.start_sending(slot);
         if let Some(limit) = limit {
@@ -111,13 +164,13 @@ impl Dataplane {
         }
     }
 
-    fn log_refusal(
+    pub(super) fn log_refusal(
         &mut self,
         now: Instant,
         reason: Reason,
         outer: &Outer,
         header: Option<esp::Header>,
-        packet: &Buffer,
+        packet: &[u8],
         out: &mut Vec<Output>,
     ) {
         if !self.may_log(now, reason, out) {
@@ -136,7 +189,7 @@ impl Dataplane {
             Reason::UnknownSpi => SaLookupFailure { source_ip, dest_ip, spi, seq, protocol, reason: why }.record(),
             Reason::BadPadding => BadPadding { source_ip, dest_ip, spi, seq, protocol, reason: why }.record(),
             Reason::InnerAddress => {
-                let Ok(inner) = ip::Header::parse(packet.bytes()) else { return };
+                let Ok(inner) = ip::Header::parse(packet) else { return };
                 let sa = header.and_then(|header| self.sas.by_spi(header.spi)).and_then(|slot| self.sas.get(slot));
                 let tunnel = sa.map_or(String::new(), |entry| self.name(entry.sa.tunnel).to_string());
                 let (source_ip, dest_ip) = (inner.source.to_string(), inner.destination.to_string());
@@ -175,16 +228,14 @@ impl super::sa::Sa {
     }
 
     /// Checks the inner packet against the SA and takes over the network's mark of congestion.
-    fn admit(&self, next_header: u8, ds: u8, packet: &mut Buffer) -> Result<ip::Header, Reason> {
-        let mut header = ip::Header::parse(packet.bytes()).map_err(|_| Reason::InnerMalformed)?;
+    fn admit(&self, next_header: u8, ds: u8, packet: &mut [u8]) -> Result<ip::Header, Reason> {
+        let mut header = ip::Header::parse(packet).map_err(|_| Reason::InnerMalformed)?;
         if header.is_v4() != (next_header == ip::IPV4) {
             return Err(Reason::InnerMalformed);
         }
-        // What lies behind the inner packet's own length is traffic flow confidentiality padding (RFC 4303 section 2.7).
-        packet.truncate(header.total);
         let (source_port, destination_port) = match header.fragment {
             Some(_) => (None, None),
-            None => Seen::new(packet.bytes(), header).ok_or(Reason::InnerMalformed)?.selector_ports(),
+            None => Seen::new(packet, header).ok_or(Reason::InnerMalformed)?.selector_ports(),
         };
         let fits = |selectors: &[base::Selector], address, port| {
             selectors.iter().any(|selector| selector.matches(address, header.protocol, port))
@@ -195,7 +246,7 @@ impl super::sa::Sa {
         }
         let marked = ip::ecn_out_of_tunnel(header.ds, ds).ok_or(Reason::Congestion)?;
         if marked != header.ds {
-            ip::set_ds(packet.bytes_mut(), marked);
+            ip::set_ds(packet, marked);
             header.ds = marked;
         }
         Ok(header)

@@ -19,22 +19,47 @@ impl Sa {
     /// Makes an ESP packet of the inner packet under a sequence number and vector that are used nowhere else.
     pub(super) fn seal_with(&self, sequence: u64, iv: &[u8], packet: &mut Buffer) -> Result<(), NotSealed> {
         let next_header = self.undress(packet).ok_or(NotSealed::Refused)?;
-        let padding = esp::padding(packet.len(), self.sealer.encryption().block_len());
-        let icv_len = self.sealer.icv_len();
-        if packet.len() + padding + esp::TRAILER + icv_len + iv.len() + esp::HEADER > usize::from(u16::MAX) {
+        let (len, front) = (packet.len(), esp::HEADER + iv.len());
+        packet.append(self.sealed_len(len).checked_sub(front + len).ok_or(NotSealed::Refused)?);
+        packet.prepend(front);
+        self.seal_place(sequence, iv, next_header, len, packet.bytes_mut())
+    }
+
+    /// Length of the ESP packet around a text of `len` bytes.
+    #[inline]
+    pub(super) fn sealed_len(&self, len: usize) -> usize {
+        let encryption = self.sealer.encryption();
+        let text = len + esp::padding(len, encryption.block_len()) + esp::TRAILER;
+        self.text_at() + text + self.sealer.icv_len()
+    }
+
+    /// Where the text stands in an ESP packet.
+    #[inline]
+    pub(super) fn text_at(&self) -> usize {
+        esp::HEADER + self.sealer.encryption().iv_len()
+    }
+
+    /// Seals the text of `len` bytes that stands at its place in what is to be the ESP packet, [`Self::sealed_len`] long.
+    #[inline]
+    pub(super) fn seal_place(
+        &self,
+        sequence: u64,
+        iv: &[u8],
+        next_header: u8,
+        len: usize,
+        packet: &mut [u8],
+    ) -> Result<(), NotSealed> {
+        if packet.len() > usize::from(u16::MAX) {
             return Err(NotSealed::Refused);
         }
-        let end = packet.append(padding + esp::TRAILER);
-        esp::write_trailer(end, next_header);
-        let text_len = packet.len();
-        packet.append(icv_len);
         let sequence = Sequence::new(self.spi_out, sequence);
-        let front = packet.prepend(esp::HEADER + iv.len());
-        let (header, vector) = front.split_at_mut_checked(esp::HEADER).ok_or(NotSealed::Refused)?;
-        header.copy_from_slice(&sequence.header);
+        let (header, rest) = packet.split_first_chunk_mut::<{ esp::HEADER }>().ok_or(NotSealed::Refused)?;
+        let (vector, body) = rest.split_at_mut_checked(iv.len()).ok_or(NotSealed::Refused)?;
+        *header = sequence.header;
         vector.copy_from_slice(iv);
-        let body = packet.bytes_mut().get_mut(esp::HEADER + iv.len()..).ok_or(NotSealed::Refused)?;
+        let text_len = body.len().checked_sub(self.sealer.icv_len()).ok_or(NotSealed::Refused)?;
         let (text, icv) = body.split_at_mut_checked(text_len).ok_or(NotSealed::Refused)?;
+        esp::write_trailer(text.get_mut(len..).ok_or(NotSealed::Refused)?, next_header);
         let (aad, tail) = sequence.authenticated(self.esn, self.sealer.encryption().is_aead());
         self.sealer.seal(iv, aad, tail, text, icv).map_err(|_| NotSealed::Refused)
     }

@@ -135,7 +135,7 @@ impl Dataplane {
     }
 
     /// Seals a packet with an SA of a tunnel, in pieces if it must be.
-    fn send_by(
+    pub(super) fn send_by(
         &mut self,
         now: Instant,
         (tunnel, slot): (InterfaceId, u32),
@@ -143,6 +143,10 @@ impl Dataplane {
         seen: &Seen,
         out: &mut Vec<Output>,
     ) {
+        if let Some(segments) = work.offload.segments {
+            return self.send_segments(now, (tunnel, slot), work, (seen, segments), out);
+        }
+        work.complete();
         let Some(sa) = self.sas.get(slot) else {
             return self.deny(now, work, Denial::by_tunnel(Reason::TunnelUnavailable, tunnel), out);
         };
@@ -170,7 +174,7 @@ impl Dataplane {
     }
 
     /// RFC 4301 section 8.2.1: whoever forbids fragments is told the size.
-    fn too_long(&mut self, now: Instant, work: Work, room: usize, out: &mut Vec<Output>) {
+    pub(super) fn too_long(&mut self, now: Instant, work: Work, room: usize, out: &mut Vec<Output>) {
         let problem = Problem::TooBig(u16::try_from(room).unwrap_or(u16::MAX));
         self.deny(now, work, Denial::telling(Reason::TooBig, problem), out);
     }
@@ -187,9 +191,7 @@ impl Dataplane {
             }
             return;
         }
-        // RFC 6040 section 4.1, normal mode: the outer packet says of ECN what the inner one says.
-        let ds = sa.outer_ds.map_or(seen.ip.ds, |outer| outer & !3 | seen.ip.ds & 3);
-        let df = sa.whole(packet.len());
+        let (ds, df) = (sa.outer_ds(seen.ip.ds), sa.whole(packet.len()));
         let (outer, tunnel, limit) = (sa.outer, sa.sa.tunnel, sa.limit_reached());
         self.emit_outer(now, tunnel, (outer, ds, df), packet, out);
         if let Some(limit) = limit {

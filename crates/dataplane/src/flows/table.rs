@@ -192,6 +192,15 @@ impl Flows {
         Step::Pass
     }
 
+    /// The last packet of a direction has stood for `packets`, which all have its headers.
+    pub(crate) fn carried_more(&mut self, slot: u32, way: Way, packets: u64, headers: u16) {
+        let Some(flow) = self.get_mut(slot) else { return };
+        let more = packets.saturating_sub(1);
+        let sender = flow.sender(way);
+        sender.packets += more;
+        sender.bytes += more * u64::from(headers);
+    }
+
     /// Forgets a connection.
     pub(crate) fn close(&mut self, slot: u32) -> Option<Flow> {
         self.get(slot)?;

@@ -50,7 +50,7 @@ impl Dataplane {
     pub(crate) fn deny(&mut self, now: Instant, mut work: Work, denial: Denial, out: &mut Vec<Output>) {
         // To its sender and to the log it is what it was when it came.
         work.undo_translation();
-        self.counters.count(denial.reason);
+        self.counters.count_many(denial.reason, work.stands_for());
         self.log_denial(now, &work, &denial, out);
         if let Some(problem) = denial.tell {
             self.tell_sender(now, problem, &work);
@@ -67,7 +67,8 @@ impl Work {
     pub(crate) fn undo_translation(&mut self) {
         let Some(original) = self.original.take() else { return };
         if let Some(mut seen) = self.seen() {
-            rewrite::apply(self.packet.bytes_mut(), &mut seen, &original, Checksums::Whole);
+            let checksums = Checksums::of(&self.offload, &seen);
+            rewrite::apply(self.packet.bytes_mut(), &mut seen, &original, checksums);
             self.header = Some(seen.ip);
         }
     }

@@ -1,6 +1,6 @@
 //! On to where a packet goes: translated, one hop older, cut if it must be.
 
-use base::{Buffer, Instant};
+use base::{Buffer, Instant, Offload};
 use wire::icmp::{self, Class, Problem};
 use wire::{ip, ipv4};
 
@@ -39,13 +39,14 @@ impl Dataplane {
         let Some((slot, way)) = hop.flow else { return Ok(()) };
         let Some(flow) = self.flows.get(slot) else { return Ok(()) };
         let (arrives, leaves) = flow.keys(way);
+        let checksums = Checksums::of(&work.offload, seen);
         let packet = work.packet.bytes_mut();
         if seen.is_icmp_error() {
-            if !translate_error(packet, seen, &arrives, &leaves, Checksums::Whole) {
+            if !translate_error(packet, seen, &arrives, &leaves, checksums) {
                 return Err(Reason::UnrelatedIcmpError.into());
             }
         } else {
-            rewrite::apply(packet, seen, &leaves, Checksums::Whole);
+            rewrite::apply(packet, seen, &leaves, checksums);
             work.original = Some(arrives);
         }
         work.header = Some(seen.ip);
@@ -73,7 +74,7 @@ impl Dataplane {
             return self.receive_ipsec(now, work, seen, out);
         }
         if !matches!(seen.class(), Some(Class::Request(_))) {
-            out.push(Output::Local { from: hop.from.interface, packet: work.packet });
+            out.push(Output::Local { from: hop.from.interface, packet: work.packet, offload: work.offload });
             return;
         }
         let bytes = work.packet.bytes_mut();
@@ -90,22 +91,33 @@ impl Dataplane {
     /// Out of the host port; what came in pieces leaves in pieces.
     fn emit(&mut self, now: Instant, work: Work, seen: &Seen, interface: InterfaceId, out: &mut Vec<Output>) {
         let Some(cut) = work.cut.filter(|cut| work.packet.len() > cut.longest()) else {
-            out.push(Output::Plain { interface, packet: work.packet });
+            out.push(Output::Plain { interface, packet: work.packet, offload: work.offload });
             return;
         };
         match fragments::cut(work.packet.bytes(), &seen.ip, Some(cut), cut.longest(), &mut self.pool) {
             Some(pieces) => {
                 self.pool.give(work.packet);
-                out.extend(pieces.into_iter().map(|packet| Output::Plain { interface, packet }));
+                let plain = |packet| Output::Plain { interface, packet, offload: Offload::NONE };
+                out.extend(pieces.into_iter().map(plain));
             }
             None => self.deny(now, work, Denial::of(Reason::TooBig), out),
         }
     }
 
     /// Out of a packet port, in pieces if the link takes no more or it came in pieces.
-    fn emit_link(&mut self, now: Instant, work: Work, seen: &Seen, to: Side, out: &mut Vec<Output>) {
+    fn emit_link(&mut self, now: Instant, mut work: Work, seen: &Seen, to: Side, out: &mut Vec<Output>) {
         let (interface, next_hop) = (to.interface, self.hops.next(to, seen.ip.destination));
         let mtu = self.mtu(interface);
+        if let Some(segments) = work.offload.segments {
+            if seen.ip.whole && work.longest_segment() > mtu {
+                let problem = Problem::TooBig(u16::try_from(mtu).unwrap_or(u16::MAX));
+                return self.deny(now, work, Denial::telling(Reason::TooBig, problem), out);
+            }
+            return self.each_segment(now, work, (seen, segments), out, |dataplane, work, seen, out| {
+                dataplane.emit_link(now, work, seen, to, out);
+            });
+        }
+        work.complete();
         let limit = work.cut.map_or(mtu, |cut| cut.longest().min(mtu));
         if work.packet.len() <= limit {
             out.push(Output::Link { interface, next_hop, packet: work.packet });
@@ -132,6 +144,8 @@ impl Dataplane {
         if !matches!(&seen.transport, Transport::Tcp(segment) if segment.has(wire::tcp::SYN)) {
             return;
         }
+        // Who adds the rest of a checksum would add what changes here.
+        work.complete();
         let settings = &self.policy.settings;
         let sides = [hop.from, hop.to];
         let v4 = seen.ip.is_v4();

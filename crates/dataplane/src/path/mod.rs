@@ -19,10 +19,11 @@ mod decide;
 mod deny;
 mod forward;
 pub(crate) mod judge;
+mod offloaded;
 mod outer;
 pub(crate) mod route;
 
-use base::{Buffer, Instant};
+use base::{Buffer, Instant, Offload};
 use wire::{ip, ipv6};
 
 pub(crate) use deny::Denial;
@@ -46,11 +47,13 @@ pub(crate) struct Work {
     pub(crate) cut: Option<Cut>,
     /// What it was before it was translated.
     pub(crate) original: Option<Key>,
+    /// What is left to be done to it.
+    pub(crate) offload: Offload,
 }
 
 impl Work {
     pub(crate) fn new(packet: Buffer, source: Source) -> Self {
-        Self { packet, source, header: None, cut: None, original: None }
+        Self { packet, source, header: None, cut: None, original: None, offload: Offload::NONE }
     }
 
     /// The packet, looked into once more.
@@ -136,16 +139,22 @@ impl Dataplane {
         }
         if header.fragment.is_some() {
             // Nobody honest cuts a packet twice before it is whole again, and each cut costs a copy of all of it.
-            if work.cut.is_some() {
+            if work.cut.is_some() || !work.offload.is_none() {
                 return self.deny(now, work, Denial::of(Reason::MalformedIp), out);
             }
             return self.put_together(now, work, &header, out);
         }
-        let Some(seen) = Seen::new(work.packet.bytes(), header) else {
+        let seen = Seen::new(work.packet.bytes(), header).filter(|seen| work.offload.is_none() || work.prepare(seen));
+        let Some(seen) = seen else {
             return self.deny(now, work, Denial::of(Reason::MalformedTransport), out);
         };
         match self.decide(now, &work, &seen, out) {
-            Ok(hop) => self.forward(now, work, seen, hop, out),
+            Ok(hop) => {
+                if let (Some(segments), Some((slot, way))) = (work.offload.segments, hop.flow) {
+                    self.flows.carried_more(slot, way, work.stands_for(), segments.header_len);
+                }
+                self.forward(now, work, seen, hop, out);
+            }
             Err(denial) => self.deny(now, work, denial, out),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use base::{Buffer, Event, Instant};
+use base::{Buffer, Event, Instant, Segments};
 use wire::{ip, ipv4, ipv6, octets, udp};
 
 use super::judge::IKE_PORTS;
@@ -106,6 +106,10 @@ impl Dataplane {
 
     /// IKE and ESP that came by a packet port.
     pub(super) fn receive_ipsec(&mut self, now: Instant, mut work: Work, seen: &Seen, out: &mut Vec<Output>) {
+        if let Some(segments) = work.offload.segments {
+            return self.receive_train(now, work, (seen, segments), out);
+        }
+        work.complete();
         let Transport::Udp(udp) = seen.transport else {
             work.packet.strip(seen.ip.payload);
             let (local, remote) = (SocketAddr::new(seen.ip.destination, 0), SocketAddr::new(seen.ip.source, 0));
@@ -134,6 +138,33 @@ impl Dataplane {
         }
     }
 
+    /// Datagrams of one peer that a card has put together.
+    fn receive_train(
+        &mut self,
+        now: Instant,
+        mut work: Work,
+        (seen, segments): (&Seen, Segments),
+        out: &mut Vec<Output>,
+    ) {
+        let natt = matches!(&seen.transport, Transport::Udp(udp) if udp.destination == NAT_T_PORT);
+        let payload = seen.ip.payload + udp::HEADER;
+        let first = work.packet.bytes().get(payload..).unwrap_or_default();
+        // Messages of IKE are rare enough to take apart again, and so is what has another length than it says.
+        if !natt || segments.size < 8 || first.starts_with(&NON_ESP_MARKER) {
+            return self.each_segment(now, work, (seen, segments), out, |dataplane, work, seen, out| {
+                dataplane.receive_ipsec(now, work, seen, out);
+            });
+        }
+        let (Transport::Udp(ports), (source, destination)) = (seen.transport, (seen.ip.source, seen.ip.destination))
+        else {
+            return self.pool.give(work.packet);
+        };
+        let (local, remote) = (SocketAddr::new(destination, ports.destination), SocketAddr::new(source, ports.source));
+        work.packet.strip(payload);
+        let outer = Outer { local, remote, udp: true };
+        self.unseal_train(now, outer, seen.ip.ds, work.packet, usize::from(segments.size), out);
+    }
+
     /// An ESP packet that leaves through the outside.
     pub(crate) fn emit_outer(
         &mut self,
@@ -144,7 +175,7 @@ impl Dataplane {
         out: &mut Vec<Output>,
     ) {
         if !self.has_ports {
-            out.push(Output::Outer { outer, ds, df, packet });
+            out.push(Output::Outer { outer, ds, df, packet, segment: None });
             return;
         }
         let table = self.tunnel(tunnel).map_or(MAIN, |path| path.outer_table);
@@ -181,7 +212,7 @@ impl Dataplane {
             Some(side) if side.place == Place::Port => side,
             // Never into a tunnel from here: two of them would carry each other without end.
             _ if self.has_host => {
-                out.push(Output::Outer { outer, ds, df, packet });
+                out.push(Output::Outer { outer, ds, df, packet, segment: None });
                 return;
             }
             Some(_) | None => return self.no_way_out(now, &outer, packet, out),

@@ -171,11 +171,14 @@ fn a_bad_network_neither_doubles_nor_loses_what_is_within_the_window() {
         for i in 0..2_000_u64 {
             let packet = udp((HEAD_HOST, 1), (BRANCH_HOST, 2), &i.to_be_bytes());
             for output in lab.head_plain(&packet) {
-                if let Output::Outer { outer, ds, df, packet } = output {
+                if let Output::Outer { outer, ds, df, packet, segment } = output {
                     if random.chance(1, 5) {
-                        wire.push((i + random.below(30), Output::Outer { outer, ds, df, packet: packet.clone() }));
+                        wire.push((
+                            i + random.below(30),
+                            Output::Outer { outer, ds, df, packet: packet.clone(), segment },
+                        ));
                     }
-                    wire.push((i + random.below(30), Output::Outer { outer, ds, df, packet }));
+                    wire.push((i + random.below(30), Output::Outer { outer, ds, df, packet, segment }));
                 }
             }
         }

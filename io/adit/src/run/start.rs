@@ -3,8 +3,7 @@
 
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use super::cards::Cards;
-use super::{CARDS, CLIENTS, LISTENER, MONITOR, PORTS, SIGNALS, Shell, WRITER, report_route};
+use super::{CLIENTS, LISTENER, MONITOR, PORTS, SIGNALS, Shell, WRITER, report_route};
 use crate::arguments::RunOptions;
 use crate::control::Control;
 use crate::epoll::Epoll;
@@ -90,7 +89,6 @@ pub fn start(options: &RunOptions) -> Result<Shell, Exit> {
     Ok(Shell {
         device,
         ports,
-        cards: Cards::new(CARDS),
         control,
         epoll,
         signals,
@@ -106,9 +104,7 @@ pub fn start(options: &RunOptions) -> Result<Shell, Exit> {
         unread: Damper::default(),
         stopping: None,
         down: false,
-        lost_frames: Damper::default(),
         actions: Vec::new(),
-        frames: Vec::new(),
         news: Vec::new(),
     })
 }
