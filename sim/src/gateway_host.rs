@@ -9,13 +9,14 @@
 //!                           any other, by the kernel's routes
 //! ```
 //!
-//! Disks write at once, and a lookup costs no time.
+//! Disks write at once. A name server answers after [`JOB_TIME`] what [`GatewayHost::name`] told it; a probe of a host over
+//! an interface is answered as [`GatewayHost::answering`] says.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-use base::{Buffer, Instant, Now, Random, Record, UnixTime};
-use engine::HostRoute;
+use base::{Buffer, Duration, Instant, Now, Random, Record, UnixTime};
+use engine::{HostRoute, Job, JobKind, JobResult, Resolved, Ticket};
 use manage::{Action, ClientId, Device, Done, Input};
 use objects::HostInterface;
 
@@ -23,6 +24,8 @@ use crate::interface::Interface;
 use crate::kernel::{Kernel, Outbox};
 use crate::packet::{ESP, Header, UDP, build_udp, count_hop, open_udp};
 
+/// How long a job takes.
+const JOB_TIME: Duration = Duration::from_millis(20);
 /// Steps within one event, after which a gateway is taken to be running in circles.
 const STEPS_MAX: u32 = 100_000;
 /// Log records kept; older ones are forgotten.
@@ -66,6 +69,14 @@ pub struct GatewayHost {
     digest: u64,
     recording: Option<Vec<u8>>,
     to_itself: u64,
+    /// Addresses of names, and for how many seconds they are good; `None`: the name server is silent about them.
+    names: BTreeMap<String, Option<(Vec<IpAddr>, u64)>>,
+    /// Hosts that do not answer probes.
+    silent: BTreeSet<IpAddr>,
+    /// What comes of jobs, and when.
+    jobs: BTreeMap<(Instant, Ticket), JobResult>,
+    /// Names that have been asked for.
+    asked: Vec<String>,
 }
 
 impl GatewayHost {
@@ -85,6 +96,10 @@ impl GatewayHost {
             digest: 0xcbf2_9ce4_8422_2325,
             recording: None,
             to_itself: 0,
+            names: BTreeMap::new(),
+            silent: BTreeSet::new(),
+            jobs: BTreeMap::new(),
+            asked: Vec::new(),
         }
     }
 
@@ -145,6 +160,34 @@ impl GatewayHost {
         self
     }
 
+    /// From now on the name has these addresses, for so many seconds each time it is asked for.
+    pub fn name(&mut self, name: &str, addresses: &[&str], ttl: u64) -> &mut Self {
+        let addresses = addresses.iter().map(|text| text.parse().expect("an address")).collect();
+        self.names.insert(name.to_owned(), Some((addresses, ttl)));
+        self
+    }
+
+    /// From now on the name server says nothing about the name.
+    pub fn silence(&mut self, name: &str) -> &mut Self {
+        self.names.insert(name.to_owned(), None);
+        self
+    }
+
+    /// Whether a host answers probes over the kernel's interfaces; all do unless told.
+    pub fn answering(&mut self, host: IpAddr, answers: bool) -> &mut Self {
+        if answers {
+            self.silent.remove(&host);
+        } else {
+            self.silent.insert(host);
+        }
+        self
+    }
+
+    /// The names that have been asked for, oldest first.
+    pub fn asked(&self) -> &[String] {
+        &self.asked
+    }
+
     /// What has been said to an operator since the last look.
     pub(crate) fn take_replies(&mut self, client: ClientId) -> Vec<Reply> {
         self.replies.remove(&client).unwrap_or_default().into()
@@ -174,6 +217,7 @@ impl GatewayHost {
     /// Cuts the power: nobody is told.
     pub(crate) fn stop(&mut self) {
         self.device = None;
+        self.jobs.clear();
         self.routes.clear();
         self.replies.clear();
         self.candidates.clear();
@@ -195,7 +239,13 @@ impl GatewayHost {
     }
 
     pub(crate) fn wake(&mut self, now: Now, out: &mut Outbox) {
-        self.step(now, Input::Gateway(engine::Input::Deadline), out);
+        let mut inputs = VecDeque::new();
+        while let Some(job) = self.jobs.first_entry().filter(|job| job.key().0 <= now.mono) {
+            let ((_, ticket), result) = job.remove_entry();
+            inputs.push_back(Input::Gateway(engine::Input::Finished { ticket, result }));
+        }
+        inputs.push_back(Input::Gateway(engine::Input::Deadline));
+        self.steps(now, inputs, out);
         let overdue = self.device.as_ref().and_then(Device::next_deadline).filter(|(at, _)| *at <= now.mono);
         if let Some((at, why)) = overdue {
             panic!("{} wants waking at {at} ({why}), but has just been woken at {}", self.kernel.name, now.mono);
@@ -203,7 +253,8 @@ impl GatewayHost {
     }
 
     pub(crate) fn next_wake(&self) -> Option<Instant> {
-        self.device.as_ref().and_then(Device::next_deadline).map(|(at, _)| at)
+        let device = self.device.as_ref().and_then(Device::next_deadline).map(|(at, _)| at);
+        device.into_iter().chain(self.jobs.keys().next().map(|(at, _)| *at)).min()
     }
 
     /// Gives the gateway an input, and the inputs that follow from it.
@@ -248,6 +299,7 @@ impl GatewayHost {
                 let Some(source) = self.source(local, remote) else { return };
                 self.kernel.originate((source, remote), ESP, ds, payload.bytes(), out);
             }
+            Action::Gateway(engine::Action::Start(job)) => self.start_job(at, job),
             Action::Gateway(engine::Action::Routes(routes)) => self.routes = routes,
             Action::Gateway(engine::Action::Log(record)) => {
                 if self.log.len() == LOG_MAX {
@@ -267,6 +319,38 @@ impl GatewayHost {
                 inputs.push_back(Input::Stored { ticket, result: Ok(()) });
             }
         }
+    }
+
+    /// Begins a job whose outcome is known already.
+    fn start_job(&mut self, at: Instant, Job { ticket, kind, time }: Job) {
+        let (result, takes) = match kind {
+            JobKind::Resolve { name } => {
+                let known = self.names.get(&name).cloned();
+                self.asked.push(name);
+                match known {
+                    Some(Some((addresses, ttl))) => {
+                        let of = |v4: bool| {
+                            let addresses = addresses.iter().filter(|address| address.is_ipv4() == v4).copied();
+                            Ok(Resolved { addresses: addresses.collect(), ttl: Some(Duration::from_secs(ttl)) })
+                        };
+                        (JobResult::Resolved { v4: of(true), v6: of(false) }, JOB_TIME)
+                    }
+                    Some(None) => {
+                        let silent = || Err("no name server answers".to_owned());
+                        (JobResult::Resolved { v4: silent(), v6: silent() }, time)
+                    }
+                    None => {
+                        let nothing = || Ok(Resolved::default());
+                        (JobResult::Resolved { v4: nothing(), v6: nothing() }, JOB_TIME)
+                    }
+                }
+            }
+            JobKind::Probe(probe) if self.silent.contains(&probe.target) => {
+                (JobResult::Probed(Err("no answer".to_owned())), time)
+            }
+            JobKind::Probe(_) => (JobResult::Probed(Ok(JOB_TIME)), JOB_TIME),
+        };
+        self.jobs.insert((at + takes, ticket), result);
     }
 
     /// What a packet for one of our addresses is to the gateway.

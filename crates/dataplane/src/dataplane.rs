@@ -17,8 +17,9 @@ use crate::icmp_errors::AnswerLimit;
 use crate::inspect::Seen;
 use crate::log_limit::LogLimit;
 use crate::nat::pools::Pools;
+use crate::path::judge::Own;
 use crate::path::route::Hops;
-use crate::path::{Denial, ORIGINATED, Source, Work};
+use crate::path::{Denial, ORIGINATED, Over, Source, Work};
 use crate::routes::Tables;
 use crate::waiting::WaitingRoom;
 use crate::{
@@ -99,8 +100,12 @@ impl Dataplane {
     /// one place. The key
     /// changes no result but the ports of translated connections.
     pub fn with_hash_key(policy: Arc<Policy>, hash_key: u64) -> Self {
-        let originated =
-            Verdict { rule: ORIGINATED.into(), log: None, timeouts: ServiceTimeouts::default(), originated: true };
+        let originated = Verdict {
+            rule: ORIGINATED.into(),
+            log: None,
+            timeouts: ServiceTimeouts::default(),
+            own: Own::Originated(None),
+        };
         let mut random = Random::numbered(hash_key);
         let identification = u16::try_from(random.below(1 << 16)).unwrap_or(0);
         let mut dataplane = Self {
@@ -210,7 +215,17 @@ impl Dataplane {
     /// A packet that the gateway itself originates, from [`CORE`]. No rule is asked.
     pub fn originate(&mut self, now: Instant, packet: Buffer, out: &mut Vec<Output>) {
         self.begin(now, out);
-        self.run(now, Work::new(packet, Source::Originated), out);
+        self.run(now, Work::new(packet, Source::Originated(None)), out);
+    }
+
+    /// A packet that the gateway itself originates, by a way of its own, wherever the routes lead. So do the answers come
+    /// back.
+    pub fn originate_over(&mut self, now: Instant, over: Over, packet: Buffer, out: &mut Vec<Output>) {
+        self.begin(now, out);
+        if let Some(gateway) = over.gateway {
+            self.hops.add_gateway(gateway);
+        }
+        self.run(now, Work::new(packet, Source::Originated(Some(over))), out);
     }
 
     /// Ends what has lived too long: connections, unfinished packets, packets that wait. Looks at a bounded number of
@@ -332,12 +347,8 @@ impl Dataplane {
         self.has_ports = of(|kind| matches!(kind, InterfaceKind::Port));
         self.has_host = of(|kind| matches!(kind, InterfaceKind::Host));
         self.has_stateless = policy.rules.iter().any(|rule| rule.action == RuleAction::Stateless);
-        let verdict = |rule: &Rule| Verdict {
-            rule: rule.name.clone(),
-            log: rule.log,
-            timeouts: rule.timeouts,
-            originated: false,
-        };
+        let verdict =
+            |rule: &Rule| Verdict { rule: rule.name.clone(), log: rule.log, timeouts: rule.timeouts, own: Own::No };
         self.verdicts = policy.rules.iter().map(|rule| Arc::new(verdict(rule))).collect();
         self.hops = Hops::default();
         policy.tables.iter().flat_map(|table| &table.routes).for_each(|route| self.hops.add(route));

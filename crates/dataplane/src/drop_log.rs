@@ -210,7 +210,7 @@ impl Dataplane {
     fn received_by(&self, work: &Work, header: Option<&ip::Header>) -> String {
         let interface = match work.source {
             Source::Tunnel(interface) | Source::Link(interface) => Some(interface),
-            Source::Core | Source::Originated | Source::Error(_) => Some(CORE),
+            Source::Core | Source::Originated(_) | Source::Error(_) => Some(CORE),
             Source::Port => header
                 .and_then(|header| self.tables.main().lookup(header.source))
                 .map(|route| route.interface)

@@ -20,6 +20,7 @@ pub use drop::{Counters, Reason};
 mod fragments;
 mod inspect;
 mod path;
+pub use path::Over;
 mod routes;
 mod rules;
 pub use rules::{Classifier, Conditional, Conditions, Question};

@@ -6,9 +6,10 @@ use dataplane::{Control, Dataplane, Exception, Outer, SaId, SaParameters};
 use ike::{ChildId, ChildSa, Endpoint, Path, TunnelId};
 use objects::Snapshot;
 
+use crate::keeper::{Keeper, Order};
 use crate::packets::{Packets, Pick, Shards};
 use crate::ping::{Ping, PingEvent, PingId, PingRefused, Pings};
-use crate::{Action, HostRoute, Input, events, translate};
+use crate::{Action, HostRoute, Input, NameStatus, WatchStatus, events, translate};
 
 /// The UDP port on which ESP may travel and IKE messages carry a marker (RFC 3948 section 2).
 const NAT_T_PORT: u16 = 4500;
@@ -24,6 +25,7 @@ pub struct Gateway {
     ike: Endpoint,
     data: Packets,
     pings: Pings,
+    keeper: Keeper,
     routes: Option<Vec<HostRoute>>,
     routes_changed: bool,
     going_down: bool,
@@ -54,12 +56,16 @@ impl Gateway {
     /// A gateway at rest with a configuration; it starts at its first step. `seed` decides every SPI, nonce and key.
     pub fn new(seed: [u8; 32], now: Now, snapshot: Arc<Snapshot>) -> Self {
         let mut random = Random::from_seed(seed);
-        let policy = Arc::new(translate::policy(&snapshot, &objects::Conditions::default()));
+        let (ike, hash_key, pings) = (random.fork(), random.u64(), random.fork());
+        let mut keeper = Keeper::new(random.fork());
+        keeper.configure(now, &snapshot);
+        let policy = Arc::new(translate::policy(&snapshot, keeper.told()));
         let mut gateway = Self {
             snapshot: Arc::clone(&snapshot),
-            ike: Endpoint::new(random.fork()),
-            data: Packets::new(Dataplane::with_hash_key(policy, random.u64())),
-            pings: Pings::new(random.fork()),
+            ike: Endpoint::new(ike),
+            data: Packets::new(Dataplane::with_hash_key(policy, hash_key)),
+            pings: Pings::new(pings),
+            keeper,
             routes: None,
             routes_changed: true,
             going_down: false,
@@ -83,12 +89,15 @@ impl Gateway {
                 self.data.line.esp(mono, outer, ds, payload, &mut self.data_out);
             }
             Input::Shard(output) => self.data_output(mono, output, out),
-            Input::Activate(snapshot) => self.activate(mono, snapshot, out),
+            Input::Finished { ticket, result } => self.keeper.finished(mono, &self.snapshot, ticket, result),
+            Input::Links { down } => self.keeper.links(mono, &self.snapshot, down),
+            Input::Activate(snapshot) => self.activate(now, snapshot, out),
             Input::Deadline => {}
             Input::ShutDown => self.shut_down(mono, out),
         }
         self.expire(mono);
         self.settle(mono, out);
+        self.keep(now, out);
         if self.routes_changed {
             self.publish_routes(out);
         }
@@ -102,7 +111,8 @@ impl Gateway {
     pub fn next_deadline(&self) -> Option<(Instant, &'static str)> {
         let data = self.data.line.next_deadline().map(|at| (at, "packet path"));
         let ping = self.pings.next_deadline().map(|at| (at, "ping"));
-        [self.ike.next_deadline(), data, ping].into_iter().flatten().min()
+        let keeper = self.keeper.next_deadline().map(|at| (at, "names, schedules, monitors"));
+        [self.ike.next_deadline(), data, ping, keeper].into_iter().flatten().min()
     }
 
     /// The configuration in use.
@@ -177,6 +187,28 @@ impl Gateway {
         self.pings.stop(id);
     }
 
+    /// The host names of the policies and what is known of them.
+    pub fn names(&self) -> Vec<NameStatus> {
+        self.keeper.names()
+    }
+
+    /// Asks for all host names anew; returns how many there are.
+    pub fn ask_names_again(&mut self, now: Now, out: &mut Vec<Action>) -> usize {
+        let count = self.keeper.ask_again(now.mono);
+        self.keep(now, out);
+        count
+    }
+
+    /// The routes that are watched over.
+    pub fn watches(&self, now: Now) -> Vec<WatchStatus> {
+        self.keeper.watches(now.mono)
+    }
+
+    /// The conditions under which the configuration runs: names, routes that fail, routes of clients.
+    pub fn conditions(&self) -> &objects::Conditions {
+        self.keeper.told()
+    }
+
     /// Takes what has become of pings since the last call.
     pub fn ping_events(&mut self) -> Vec<(PingId, PingEvent)> {
         self.pings.take_events()
@@ -224,7 +256,7 @@ impl Gateway {
             self.data.line.expire(now, &mut self.data_out);
         }
         while let Some(packet) = self.pings.next_packet(now) {
-            self.data.originate(now, packet, &mut self.data_out);
+            self.data.originate(now, None, packet, &mut self.data_out);
         }
     }
 
@@ -244,11 +276,51 @@ impl Gateway {
         }
     }
 
+    /// Does what the keeper of the conditions wants done, and tells the packet path when they have changed.
+    fn keep(&mut self, now: Now, out: &mut Vec<Action>) {
+        self.keeper.expire(now, &self.snapshot);
+        loop {
+            for order in self.keeper.take_orders() {
+                match order {
+                    Order::Start(job) => out.push(Action::Start(job)),
+                    Order::Originate(interface, gateway, packet) => {
+                        let over = dataplane::Over { interface: dataplane::InterfaceId(interface.0), gateway };
+                        self.data.originate(now.mono, Some(over), packet, &mut self.data_out);
+                    }
+                    Order::Connect(tunnel) => {
+                        self.ike.acquire(now.mono, TunnelId(tunnel.0), None, &mut self.ike_out);
+                    }
+                    Order::AddRoutes(routes) => {
+                        self.control(now.mono, Control::AddRoutes(translate::routes(&routes)));
+                        self.routes_changed = true;
+                    }
+                    Order::RemoveRoutes(routes) => {
+                        self.control(now.mono, Control::RemoveRoutes(translate::routes(&routes)));
+                        self.routes_changed = true;
+                    }
+                    Order::Log(record) => out.push(Action::Log(record)),
+                }
+            }
+            if let Some(conditions) = self.keeper.conditions(now) {
+                let policy = translate::policy(&self.snapshot, conditions);
+                self.control(now.mono, Control::Replace(Arc::new(policy)));
+                self.routes_changed = true;
+            }
+            // What comes of that may be SAs that come or go, and with them their routes.
+            if self.data_out.is_empty() && self.ike_out.is_empty() {
+                return;
+            }
+            self.settle(now.mono, out);
+        }
+    }
+
     fn data_output(&mut self, now: Instant, output: dataplane::Output, out: &mut Vec<Action>) {
         match output {
             dataplane::Output::Plain { packet, .. } => out.push(Action::Plain(packet)),
             dataplane::Output::Local { packet, .. } => {
-                if self.pings.receive(now, packet.bytes()) {
+                let ours =
+                    self.pings.receive(now, packet.bytes()) || self.keeper.receive(now, &self.snapshot, packet.bytes());
+                if ours {
                     self.data.line.recycle(packet);
                 } else {
                     out.push(Action::Plain(packet));
@@ -299,7 +371,10 @@ impl Gateway {
             }
             ike::Output::Install(sa) => self.install(now, &sa, out),
             ike::Output::StopSending(id) => self.control(now, Control::StopSending(SaId(id.0))),
-            ike::Output::Remove(id) => self.control(now, Control::Remove(SaId(id.0))),
+            ike::Output::Remove(id) => {
+                self.control(now, Control::Remove(SaId(id.0)));
+                self.keeper.removed(now, &self.snapshot, id);
+            }
             ike::Output::Move { children, path, udp_encapsulated } => {
                 for id in children {
                     self.control(now, Control::Move(SaId(id.0), outer(path, udp_encapsulated)));
@@ -350,18 +425,22 @@ impl Gateway {
                 reason: error.to_string(),
             };
             out.push(Action::Log(event.record()));
+        } else {
+            self.keeper.installed(now, &self.snapshot, sa);
         }
     }
 
-    fn activate(&mut self, now: Instant, snapshot: Arc<Snapshot>, out: &mut Vec<Action>) {
+    fn activate(&mut self, now: Now, snapshot: Arc<Snapshot>, out: &mut Vec<Action>) {
         let event = events::ConfigurationActivated {
             tunnels: snapshot.tunnels.len(),
             policies: snapshot.policies.len(),
             routes: snapshot.tables.iter().map(|table| table.routes.len()).sum(),
         };
         out.push(Action::Log(event.record()));
-        self.control(now, Control::Replace(Arc::new(translate::policy(&snapshot, &objects::Conditions::default()))));
-        self.ike.configure(now, translate::ike_config(&snapshot), &mut self.ike_out);
+        self.keeper.configure(now, &snapshot);
+        let policy = translate::policy(&snapshot, self.keeper.told());
+        self.control(now.mono, Control::Replace(Arc::new(policy)));
+        self.ike.configure(now.mono, translate::ike_config(&snapshot), &mut self.ike_out);
         self.snapshot = snapshot;
         self.routes_changed = true;
     }
@@ -376,7 +455,7 @@ impl Gateway {
     /// Tells the shell the routes it must have, at the first step and after every change.
     fn publish_routes(&mut self, out: &mut Vec<Action>) {
         self.routes_changed = false;
-        let routes = translate::host_routes(&self.snapshot);
+        let routes = translate::host_routes(&self.snapshot, self.keeper.told());
         if self.routes.as_ref() != Some(&routes) {
             self.routes = Some(routes.clone());
             out.push(Action::Routes(routes));

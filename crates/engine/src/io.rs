@@ -1,11 +1,14 @@
 //! What a gateway is told and what it wants done: the same for the daemon, the simulator and the fuzzers.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use base::{Buffer, Record};
 use ipnet::IpNet;
 use objects::Snapshot;
+
+use crate::job::{Job, JobResult, Ticket};
 
 /// What happens to a gateway.
 #[derive(Debug)]
@@ -36,6 +39,18 @@ pub enum Input {
     },
     /// What a shard of the packet path has handed out for the gateway: everything but packets that leave.
     Shard(dataplane::Output),
+    /// A job that was started is done.
+    Finished {
+        /// Which.
+        ticket: Ticket,
+        /// What came of it.
+        result: JobResult,
+    },
+    /// The interfaces of the kernel with these names have no link; all others have.
+    Links {
+        /// Names in the kernel.
+        down: BTreeSet<String>,
+    },
     /// A configuration that has been checked.
     Activate(Arc<Snapshot>),
     /// The time that [`Gateway::next_deadline`](crate::Gateway::next_deadline) named has come.
@@ -71,6 +86,8 @@ pub enum Action {
         /// The packet from its ESP header.
         payload: Buffer,
     },
+    /// Do this, and say [`Input::Finished`] in the end.
+    Start(Job),
     /// The kernel must route exactly these networks to the TUN device, and no others of ours.
     Routes(Vec<HostRoute>),
     /// A log event.

@@ -4,16 +4,25 @@
 //! means is decided by `objects`; this crate only carries it to the parts. Start reading at `gateway.rs`.
 #![forbid(unsafe_code)]
 
+mod client_routes;
 mod echo;
 mod events;
 mod gateway;
 mod io;
+mod job;
+mod keeper;
+mod monitor;
+mod names;
 mod packets;
 mod ping;
+mod schedules;
 mod translate;
 
 pub use events::EVENTS;
 pub use gateway::Gateway;
 pub use io::{Action, HostRoute, Input};
+pub use job::{Job, JobKind, JobResult, Probe, ProbeMethod, Resolved, Ticket};
+pub use monitor::{PollStatus, WatchStatus};
+pub use names::NameStatus;
 pub use packets::{Pick, Shards};
 pub use ping::{Ping, PingEvent, PingId, PingRefused};

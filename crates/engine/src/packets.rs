@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use base::{Buffer, Instant};
-use dataplane::{ConnectionStatus, Control, Counters, Dataplane, Output, Policy, Route, SaError, SaId, SaUsage};
+use dataplane::{ConnectionStatus, Control, Counters, Dataplane, Output, Over, Policy, Route, SaError, SaId, SaUsage};
 
 /// Picks connections.
 pub type Pick = Arc<dyn Fn(&ConnectionStatus) -> bool + Send + Sync>;
@@ -15,8 +15,8 @@ pub type Pick = Arc<dyn Fn(&ConnectionStatus) -> bool + Send + Sync>;
 pub trait Shards: fmt::Debug {
     /// Tells every shard, each in the order of the calls.
     fn control(&mut self, control: Control);
-    /// Sends a packet of the gateway's own.
-    fn originate(&mut self, packet: Buffer);
+    /// Sends a packet of the gateway's own, by this way or by the routes.
+    fn originate(&mut self, over: Option<Over>, packet: Buffer);
     /// The connections of all shards that `pick` picks, `limit` of them at most, and how many there are.
     fn connections(&self, pick: &Pick, limit: usize) -> (Vec<ConnectionStatus>, usize);
     /// Ends the connections that `pick` picks; returns how many.
@@ -55,10 +55,11 @@ impl Packets {
         }
     }
 
-    pub(crate) fn originate(&mut self, now: Instant, packet: Buffer, out: &mut Vec<Output>) {
-        match &mut self.shards {
-            None => self.line.originate(now, packet, out),
-            Some(shards) => shards.originate(packet),
+    pub(crate) fn originate(&mut self, now: Instant, over: Option<Over>, packet: Buffer, out: &mut Vec<Output>) {
+        match (&mut self.shards, over) {
+            (None, None) => self.line.originate(now, packet, out),
+            (None, Some(over)) => self.line.originate_over(now, over, packet, out),
+            (Some(shards), over) => shards.originate(over, packet),
         }
     }
 
@@ -122,7 +123,7 @@ mod tests {
             });
         }
 
-        fn originate(&mut self, _: Buffer) {
+        fn originate(&mut self, _: Option<Over>, _: Buffer) {
             self.0.borrow_mut().push("originate");
         }
 
@@ -146,7 +147,7 @@ mod tests {
         let told = Rc::default();
         packets.hand_over(Box::new(Told(Rc::clone(&told))));
         packets.control(Instant::ZERO, Control::Remove(SaId(1)), &mut Vec::new()).unwrap();
-        packets.originate(Instant::ZERO, Buffer::copy(b"x"), &mut Vec::new());
+        packets.originate(Instant::ZERO, None, Buffer::copy(b"x"), &mut Vec::new());
         assert_eq!(*told.borrow(), ["replace", "remove", "originate"]);
         let all: Pick = Arc::new(|_| true);
         assert_eq!((packets.connections(Instant::ZERO, &all, 5).1, packets.close_connections(&all)), (7, 3));

@@ -1,5 +1,6 @@
 //! A configuration snapshot in the words of its readers: IKE, the packet path, and the host's routing table.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -165,8 +166,18 @@ fn table(table: &objects::RoutingTable, conditions: &Conditions) -> dataplane::R
             objects::Ordering::First => dataplane::Ordering::First,
             objects::Ordering::Only => dataplane::Ordering::Only,
         },
-        routes: conditions.routes_of(table).filter_map(route).collect(),
+        routes: table
+            .routes
+            .iter()
+            .filter(|route| route.monitor.is_none() || !conditions.failed.contains(&route.key(table.id)))
+            .filter_map(route)
+            .collect(),
     }
+}
+
+/// Routes of clients, which come and go beside the policy.
+pub(crate) fn routes(routes: &[(objects::TableId, objects::Route)]) -> Vec<(dataplane::TableId, dataplane::Route)> {
+    routes.iter().filter_map(|(table, route)| Some((table_id(*table), self::route(route)?))).collect()
 }
 
 fn route(route: &objects::Route) -> Option<dataplane::Route> {
@@ -340,16 +351,15 @@ fn service(service: &objects::ServiceMatch) -> dataplane::Service {
     }
 }
 
-/// What the kernel must route to us: every route that leads into a tunnel.
-pub(crate) fn host_routes(snapshot: &Snapshot) -> Vec<HostRoute> {
+/// What the kernel must route to us under these conditions: every route that leads into a tunnel, and holds.
+pub(crate) fn host_routes(snapshot: &Snapshot, conditions: &Conditions) -> Vec<HostRoute> {
     let own = snapshot.interface_by_id(objects::InterfaceId::CORE);
     let is_own = |address: &IpAddr| own.is_some_and(|core| core.addresses.iter().any(|(own, _)| own == address));
-    let mut routes: Vec<HostRoute> = snapshot
-        .main_routes()
-        .iter()
+    let tunnels: BTreeMap<_, _> = snapshot.tunnels.iter().map(|tunnel| (tunnel.id.interface(), tunnel)).collect();
+    let main = snapshot.tables.first().into_iter().flat_map(|table| conditions.routes_of(table));
+    let mut routes: Vec<HostRoute> = main
         .filter_map(|route| {
-            let tunnel = snapshot.tunnels.iter().find(|tunnel| tunnel.id.interface() == route.interface)?;
-            let source = tunnel.originator.filter(is_own);
+            let source = tunnels.get(&route.interface)?.originator.filter(is_own);
             Some(HostRoute { network: network(&route.network)?, source, metric: route.metric })
         })
         .collect();
@@ -396,7 +406,7 @@ mod tests {
 
     #[test]
     fn the_kernel_routes_every_remote_network_to_us_and_prefers_the_originator_s_address() {
-        let routes = host_routes(&office(OFFICE));
+        let routes = host_routes(&office(OFFICE), &Conditions::default());
         let networks: Vec<String> = routes.iter().map(|route| route.network.to_string()).collect();
         assert_eq!(networks, ["192.168.11.0/24", "192.168.12.0/24"]);
         assert!(routes.iter().all(|route| route.source == Some("172.16.1.1".parse().unwrap())));
@@ -405,7 +415,7 @@ mod tests {
     #[test]
     fn a_tunnel_without_an_automatic_route_has_none_in_the_kernel() {
         let text = OFFICE.replace("PSK=key\n", "PSK=key AutoInterfaceNetworkRoute=No\n");
-        assert_eq!(host_routes(&office(&text)), []);
+        assert_eq!(host_routes(&office(&text), &Conditions::default()), []);
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod arp;
 pub mod checksum;
 mod cursor;
 pub mod dhcp;
+pub mod dns;
 pub mod esp;
 pub mod ethernet;
 #[doc(hidden)]

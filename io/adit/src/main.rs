@@ -13,6 +13,7 @@ mod control;
 mod demo;
 mod events;
 mod forwarding;
+mod jobs;
 mod log;
 mod netlink;
 mod notify;

@@ -16,6 +16,7 @@ use crate::epoll::{Epoll, Token};
 use crate::events;
 use crate::exit::Exit;
 use crate::forwarding::{Forwarding, Outcome};
+use crate::jobs::Runner;
 use crate::log::{Damper, Log};
 use crate::netlink::{Monitor, Netlink};
 use crate::notify::notify;
@@ -36,6 +37,7 @@ const SIGNALS: Token = Token(1);
 const MONITOR: Token = Token(2);
 const WRITER: Token = Token(3);
 const LISTENER: Token = Token(4);
+const JOBS: Token = Token(5);
 /// Ports count on from here.
 const PORTS: u64 = 10;
 /// Clients count on from here.
@@ -61,6 +63,7 @@ struct Shell {
     routes: Routes,
     forwarding: Forwarding,
     writer: Writer,
+    jobs: Runner,
     log: Log,
     /// The file that commits go to, for the log.
     target: String,
@@ -145,6 +148,12 @@ impl Shell {
                         self.log.event(now.utc, &events::ConfigurationStored { file });
                     }
                     self.step(now, Input::Stored { ticket, result });
+                }
+            }
+            JOBS => {
+                while let Some((ticket, result)) = self.jobs.finished() {
+                    let finished = engine::Input::Finished { ticket, result };
+                    self.step(clock::now(), Input::Gateway(finished));
                 }
             }
             Token(number) if (PORTS..CLIENTS).contains(&number) => self.receive(number)?,
@@ -252,6 +261,7 @@ impl Shell {
             Action::Gateway(engine::Action::Esp { local, remote, ds, payload }) => {
                 self.ports.queue_esp(local, remote, ds, payload);
             }
+            Action::Gateway(engine::Action::Start(job)) => self.jobs.take(job),
             Action::Gateway(engine::Action::Routes(routes)) => {
                 self.routes.want(routes);
                 self.apply_routes(now);

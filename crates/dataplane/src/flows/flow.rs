@@ -8,6 +8,7 @@ use wire::ip;
 use super::tcp::{Phase, Tcp};
 use crate::inspect::{Key, Seen, Transport};
 use crate::nat::NatPool;
+use crate::path::judge::Own;
 use crate::{InterfaceId, ServiceTimeouts, Settings};
 
 /// Direction of a packet within its connection.
@@ -45,14 +46,14 @@ pub(crate) struct CachedSa {
 }
 
 /// What a rule has said of connections; one for all of them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Verdict {
     /// The rule's name.
     pub(crate) rule: Arc<str>,
     pub(crate) log: Option<Severity>,
     pub(crate) timeouts: ServiceTimeouts,
-    /// The gateway began it by itself, so no rule was asked.
-    pub(crate) originated: bool,
+    /// Whether the gateway began it by itself.
+    pub(crate) own: Own,
 }
 
 /// One connection.

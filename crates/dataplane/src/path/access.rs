@@ -23,7 +23,7 @@ impl Dataplane {
     /// Where a packet has come in and by which tables it is routed, if its source may come in there.
     pub(super) fn enter(&self, source: Source, seen: &Seen) -> Result<Entrance, Denial> {
         let received = match source {
-            Source::Core | Source::Originated | Source::Error(_) => {
+            Source::Core | Source::Originated(_) | Source::Error(_) => {
                 let (forward, _) = self.tables_for(CORE, seen);
                 return Ok(Entrance { received: CORE, side: self.side(CORE), forward });
             }

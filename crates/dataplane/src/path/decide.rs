@@ -3,6 +3,7 @@
 use base::Instant;
 use wire::icmp::{self, Class, Problem};
 
+use super::judge::Own;
 use super::{Denial, Hop, Source, Work};
 use crate::flows::{Place, Side, Step, Way};
 use crate::inspect::{Key, Seen, Transport};
@@ -60,7 +61,7 @@ impl Dataplane {
     fn hop_of(&mut self, now: Instant, source: Source, slot: u32, way: Way, out: &mut Vec<Output>) -> Option<Hop> {
         let flow = self.flows.get(slot)?;
         // Nor does a packet that only claims to be ours share a connection that no rule has allowed.
-        if flow.verdict.originated && way == Way::Forth && source == Source::Port {
+        if flow.verdict.own != Own::No && way == Way::Forth && source == Source::Port {
             return None;
         }
         if flow.judged != self.generation && !self.judge_again(now, slot, out) {
@@ -112,7 +113,11 @@ impl Dataplane {
         if !rules::may_open(seen) {
             return self.stateless_only(source, seen).ok_or_else(|| Reason::NoConnection.into());
         }
-        let plan = self.plan(&entrance, seen, source == Source::Originated)?;
+        let own = match source {
+            Source::Originated(over) => Own::Originated(over),
+            _ => Own::No,
+        };
+        let plan = self.plan(&entrance, seen, own)?;
         let (from, to) = (plan.from, plan.to);
         check_ttl(seen, from, to)?;
         if plan.stateless {
@@ -129,7 +134,7 @@ impl Dataplane {
             return None;
         }
         let entrance = self.enter(source, seen).ok()?;
-        let plan = self.plan(&entrance, seen, false).ok().filter(|plan| plan.stateless)?;
+        let plan = self.plan(&entrance, seen, Own::No).ok().filter(|plan| plan.stateless)?;
         check_ttl(seen, plan.from, plan.to).ok()?;
         Some(Hop::past(plan.from, plan.to))
     }
@@ -174,7 +179,7 @@ impl Dataplane {
             Source::Tunnel(interface) | Source::Link(interface) => {
                 side.interface == interface || side.place != Place::Core && self.same(side.interface, interface)
             }
-            Source::Core | Source::Originated | Source::Error(_) => side.place == Place::Core,
+            Source::Core | Source::Originated(_) | Source::Error(_) => side.place == Place::Core,
         }
     }
 }

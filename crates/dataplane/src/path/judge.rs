@@ -7,17 +7,26 @@ use std::sync::Arc;
 use base::Instant;
 
 use super::access::Entrance;
-use super::{Denial, Source};
+use super::{Denial, Over, Source};
 use crate::esp::send::networks_of;
 use crate::events::OutOfConnections;
 use crate::flows::{Flow, Opening, Place, Side, Translated, Verdict, Way};
 use crate::inspect::{Key, Seen};
 use crate::nat::{destination, source};
-use crate::{Dataplane, DestinationTranslation, Output, Reason, Rule, RuleAction, SourceTranslation, WhenFull};
+use crate::{CORE, Dataplane, DestinationTranslation, Output, Reason, Rule, RuleAction, SourceTranslation, WhenFull};
 use base::Event;
 
 /// Ports that the gateway itself receives on.
 pub(super) const IKE_PORTS: [u16; 2] = [500, 4500];
+
+/// Whether the gateway began a connection by itself, so that no rule is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Own {
+    /// No.
+    No,
+    /// Yes, and perhaps it goes this way wherever the routes lead.
+    Originated(Option<Over>),
+}
 
 /// What the policy says of a connection.
 #[derive(Debug)]
@@ -44,7 +53,10 @@ pub(crate) struct Renewed {
 
 impl Dataplane {
     /// Where a connection would go, and under which rule.
-    pub(super) fn plan(&self, entrance: &Entrance, seen: &Seen, originated: bool) -> Result<Plan, Denial> {
+    pub(super) fn plan(&self, entrance: &Entrance, seen: &Seen, own: Own) -> Result<Plan, Denial> {
+        if let Own::Originated(Some(over)) = own {
+            return self.plan_over(entrance, seen, over);
+        }
         let route = self.tables.lookup(entrance.forward, seen.ip.destination).ok_or(Reason::NoRoute)?;
         let to = self.side_of(route);
         if entrance.side.place == Place::Core && to.place == Place::Core {
@@ -61,7 +73,7 @@ impl Dataplane {
             address: None,
         };
         // A packet from the host port with a source of ours proves nothing: Linux forwards such IPv6 packets for anybody.
-        if originated {
+        if own != Own::No {
             return Ok(plan);
         }
         let (at, rule) = self.first_match(seen, entrance.received, to.interface).ok_or(Reason::DefaultRule)?;
@@ -92,6 +104,23 @@ impl Dataplane {
         plan.source = source_of(rule, &plan);
         plan.address = self.address_by(route, v4);
         Ok(plan)
+    }
+
+    /// Where a connection of the gateway's own goes that has its way.
+    fn plan_over(&self, entrance: &Entrance, seen: &Seen, over: Over) -> Result<Plan, Denial> {
+        if over.interface == CORE || self.interface(over.interface).is_none() {
+            return Err(Reason::NoRoute.into());
+        }
+        let verdict = Verdict { own: Own::Originated(Some(over)), ..Verdict::clone(&self.originated) };
+        Ok(Plan {
+            from: entrance.side,
+            to: Side { hop: self.hops.number(over.gateway), ..self.side(over.interface) },
+            verdict: Arc::new(verdict),
+            stateless: false,
+            source: SourceTranslation::None,
+            key: seen.key(),
+            address: None,
+        })
     }
 
     /// Opens a connection as planned.
@@ -190,7 +219,7 @@ impl Dataplane {
             Place::Tunnel => Source::Tunnel(from.interface),
         };
         let entrance = self.enter(source, &seen).ok()?;
-        let plan = self.plan(&entrance, &seen, flow.verdict.originated).ok()?;
+        let plan = self.plan(&entrance, &seen, flow.verdict.own).ok()?;
         let same = |old: Side, new: Side| old.place == new.place && self.same(old.interface, new.interface);
         let far = flow.far_key();
         let stays = !plan.stateless

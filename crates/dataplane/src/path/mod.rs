@@ -23,6 +23,8 @@ mod offloaded;
 mod outer;
 pub(crate) mod route;
 
+use std::net::IpAddr;
+
 use base::{Buffer, Instant, Offload};
 use wire::{ip, ipv6};
 
@@ -73,23 +75,32 @@ pub(crate) enum Source {
     Tunnel(InterfaceId),
     /// The gateway, as an answer to what a rule has allowed.
     Core,
-    /// The gateway, by itself: no rule is asked.
-    Originated,
+    /// The gateway, by itself: no rule is asked. Perhaps by this way, wherever the routes lead.
+    Originated(Option<Over>),
     /// The gateway, as an error or a refusal: no rule is asked, and no connection comes of it. It goes back to where the
     /// packet came from that it is about; `None`: behind the host port.
     Error(Option<InterfaceId>),
 }
 
+/// A way that does not depend on routes: what watches over a route must go by it, above all while it is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Over {
+    /// The interface.
+    pub interface: InterfaceId,
+    /// The next hop; `None`: the destination itself.
+    pub gateway: Option<IpAddr>,
+}
+
 impl Source {
     pub(crate) fn is_core(self) -> bool {
-        matches!(self, Self::Core | Self::Originated | Self::Error(_))
+        matches!(self, Self::Core | Self::Originated(_) | Self::Error(_))
     }
 
     /// The way back to it.
     pub(crate) fn interface(self) -> Option<InterfaceId> {
         match self {
             Self::Link(interface) | Self::Tunnel(interface) => Some(interface),
-            Self::Port | Self::Core | Self::Originated | Self::Error(_) => None,
+            Self::Port | Self::Core | Self::Originated(_) | Self::Error(_) => None,
         }
     }
 }

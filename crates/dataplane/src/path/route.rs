@@ -17,14 +17,20 @@ pub(crate) struct Hops {
 impl Hops {
     /// Numbers the next hop of a route.
     pub(crate) fn add(&mut self, route: &Route) {
-        let Some(gateway) = route.gateway else { return };
+        if let Some(gateway) = route.gateway {
+            self.add_gateway(gateway);
+        }
+    }
+
+    /// Numbers a next hop.
+    pub(crate) fn add_gateway(&mut self, gateway: IpAddr) {
         if !self.numbers.contains_key(&gateway) {
             self.hops.push(gateway);
             self.numbers.insert(gateway, u32::try_from(self.hops.len()).unwrap_or(0));
         }
     }
 
-    fn number(&self, gateway: Option<IpAddr>) -> u32 {
+    pub(crate) fn number(&self, gateway: Option<IpAddr>) -> u32 {
         gateway.and_then(|gateway| self.numbers.get(&gateway)).copied().unwrap_or(0)
     }
 

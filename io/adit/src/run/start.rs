@@ -3,13 +3,14 @@
 
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use super::{CLIENTS, LISTENER, MONITOR, PORTS, SIGNALS, Shell, WRITER, report_route};
+use super::{CLIENTS, JOBS, LISTENER, MONITOR, PORTS, SIGNALS, Shell, WRITER, report_route};
 use crate::arguments::RunOptions;
 use crate::control::Control;
 use crate::epoll::Epoll;
 use crate::esp::EspPort;
 use crate::exit::{Exit, complain};
 use crate::forwarding::{Forwarding, Outcome};
+use crate::jobs::Runner;
 use crate::log::{Damper, Log};
 use crate::netlink::{Monitor, Netlink};
 use crate::routes::{self, Routes};
@@ -74,10 +75,12 @@ pub fn start(options: &RunOptions) -> Result<Shell, Exit> {
     // A thread keeps what its process had when it began: none may begin earlier.
     log.start(std::io::stdout()).map_err(failed("the logging thread"))?;
     let writer = Writer::start(place.target.clone()).map_err(failed("the writing thread"))?;
+    let jobs = Runner::start().map_err(failed("the threads for jobs"))?;
     epoll
         .add(&signals, SIGNALS)
         .and_then(|()| epoll.add(&monitor, MONITOR))
         .and_then(|()| epoll.add(&writer, WRITER))
+        .and_then(|()| epoll.add(&jobs, JOBS))
         .map_err(failed("epoll"))?;
     // Beside the socket, because it is as short-lived: a host that boots anew has its own values again.
     let forwarding = Forwarding::take_over(options.control.with_extension("sysctls"));
@@ -97,6 +100,7 @@ pub fn start(options: &RunOptions) -> Result<Shell, Exit> {
         routes: Routes::default(),
         forwarding,
         writer,
+        jobs,
         log,
         target: place.target.display().to_string(),
         interfaces,
