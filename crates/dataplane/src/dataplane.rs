@@ -21,6 +21,7 @@ use crate::path::judge::Own;
 use crate::path::route::Hops;
 use crate::path::{Denial, ORIGINATED, Over, Source, Work};
 use crate::routes::Tables;
+use crate::shards::{Handed, Handoff, ShardId, Shards};
 use crate::waiting::WaitingRoom;
 use crate::{
     CORE, Classifier, Control, Counters, Interface, InterfaceId, InterfaceKind, Output, Policy, Question, Reason,
@@ -84,6 +85,8 @@ pub struct Dataplane {
     /// Packets that begin at the top of the path.
     pub(crate) queue: VecDeque<Work>,
     held_logs: Vec<Record>,
+    held_handoffs: Vec<(u16, Handoff)>,
+    pub(crate) shards: Shards,
     /// More has to end, but not before this.
     expiry_paused: Option<Instant>,
     /// When it was called last, for calls that come without a time.
@@ -100,13 +103,18 @@ impl Dataplane {
     /// one place. The key
     /// changes no result but the ports of translated connections.
     pub fn with_hash_key(policy: Arc<Policy>, hash_key: u64) -> Self {
+        Self::shard(policy, hash_key, ShardId::ONLY)
+    }
+
+    /// One of several shards; all have the same key.
+    pub fn shard(policy: Arc<Policy>, hash_key: u64, shard: ShardId) -> Self {
         let originated = Verdict {
             rule: ORIGINATED.into(),
             log: None,
             timeouts: ServiceTimeouts::default(),
             own: Own::Originated(None),
         };
-        let mut random = Random::numbered(hash_key);
+        let mut random = Random::numbered(hash_key.wrapping_add(u64::from(shard.index)));
         let identification = u16::try_from(random.below(1 << 16)).unwrap_or(0);
         let mut dataplane = Self {
             interfaces: BTreeMap::new(),
@@ -138,6 +146,8 @@ impl Dataplane {
             pool: Pool::new(BUFFER_LEN, BUFFERS_KEPT).with_large(LARGE_BUFFER_LEN, LARGE_BUFFERS_KEPT),
             queue: VecDeque::with_capacity(16),
             held_logs: Vec::new(),
+            held_handoffs: Vec::new(),
+            shards: Shards::new(shard, hash_key),
             expiry_paused: None,
             last: Instant::ZERO,
         };
@@ -266,7 +276,8 @@ impl Dataplane {
 
     /// When [`Self::expire`] wants to be called. It may be called at any other time too.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let held = (!self.held_logs.is_empty()).then_some(Instant::ZERO);
+        let holds = !self.held_logs.is_empty() || !self.held_handoffs.is_empty();
+        let held = holds.then_some(Instant::ZERO);
         let sweep = self.sweep.map(|_| self.last);
         let packets = [self.fragments.next_deadline(), self.waiting.next_deadline(), sweep];
         let expiry = [self.flows.next_deadline(), self.paths.next_deadline()].into_iter().chain(packets);
@@ -429,6 +440,11 @@ impl Dataplane {
     }
 
     fn ended(&mut self, flow: &Flow) {
+        if flow.translated.is_some()
+            && let Some(to) = self.shards.owner_elsewhere(flow.far_key())
+        {
+            self.held_handoffs.push((to, Handoff(Handed::Release(*flow.far_key()))));
+        }
         if let Some(translated) = &flow.translated
             && let Some(pool) = &translated.pool
         {
@@ -440,6 +456,7 @@ impl Dataplane {
     pub(crate) fn begin(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.last = now;
         out.extend(self.held_logs.drain(..).map(Output::Log));
+        out.extend(self.held_handoffs.drain(..).map(|(to, handoff)| Output::Handoff { to, handoff }));
     }
 
     pub(crate) fn interface(&self, id: InterfaceId) -> Option<&Interface> {

@@ -11,6 +11,7 @@ mod seam;
 pub use nat::{AddressMap, DestinationTranslation, NatPool, NatPoolKind, PortMap, SourceTranslation};
 pub use policy::*;
 pub use seam::*;
+pub use shards::{Handoff, ShardId};
 
 mod dataplane;
 pub use dataplane::Dataplane;
@@ -34,6 +35,7 @@ mod esp;
 pub use esp::sa::{Sa, SaError};
 pub use esp::train::{TRAIN_BYTES_MAX, TRAIN_MAX};
 mod mss;
+mod shards;
 mod waiting;
 
 mod conn_log;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
 
 use base::{Instant, Secret, Selector};
 use crypto::{Encryption, Integrity, KeyError, Opener, Prf, Sealer};
@@ -13,6 +13,9 @@ use crate::{InterfaceId, Mode, Outer, SaId, SaParameters, SaUsage};
 
 /// When this many sequence numbers are left, the SA asks to be rekeyed: 26 seconds at ten million packets a second.
 const SEQUENCE_RESERVE: u64 = 1 << 28;
+
+/// No shard.
+const NOBODY: u16 = u16::MAX;
 
 /// A pair of SAs: what all shards share of it. Keys and selectors never change; numbers and counters are atomic, so that
 /// nobody waits for anybody.
@@ -42,6 +45,11 @@ pub struct Sa {
     soft_raised: AtomicBool,
     hard_raised: AtomicBool,
     passed: Passed,
+    /// The shard that seals with it, [`NOBODY`] before the first packet: one alone, so that packets leave in the order of
+    /// their numbers.
+    home: AtomicU16,
+    /// The peer has used it.
+    heard: AtomicBool,
 }
 
 /// What has passed. Each direction is counted by one shard at a time, so a load and a store are enough.
@@ -129,6 +137,8 @@ impl Sa {
             soft_raised: AtomicBool::new(false),
             hard_raised: AtomicBool::new(false),
             passed: Passed::default(),
+            home: AtomicU16::new(NOBODY),
+            heard: AtomicBool::new(false),
         }))
     }
 
@@ -156,6 +166,14 @@ impl Sa {
         }
     }
 
+    /// The shard that seals with it: `me`, when nobody does yet.
+    pub(crate) fn home(&self, me: u16) -> u16 {
+        match self.home.load(Relaxed) {
+            NOBODY => self.home.compare_exchange(NOBODY, me, Relaxed, Relaxed).map_or_else(|other| other, |_| me),
+            home => home,
+        }
+    }
+
     /// Takes `count` sequence numbers, of which no other caller gets one, and returns the first; `None` when so many are
     /// not left (RFC 4303 section 3.3.3: numbers never repeat under one key).
     pub(super) fn take_numbers(&self, count: u64) -> Option<u64> {
@@ -172,6 +190,9 @@ impl Sa {
 
     /// An authentic packet has come.
     pub(super) fn count_in(&self, now: Instant) {
+        if !self.heard.load(Relaxed) {
+            self.heard.store(true, Relaxed);
+        }
         add(&self.passed.packets_in, 1);
         self.passed.last_in.store(now.as_micros().max(1), Relaxed);
     }
@@ -192,6 +213,11 @@ impl Sa {
     /// Sequence numbers end here.
     pub(super) fn sequence_max(&self) -> u64 {
         if self.esn { u64::MAX } else { u64::from(u32::MAX) }
+    }
+
+    /// True once the peer has used it, whichever shard has heard of that.
+    pub(crate) fn heard(&self) -> bool {
+        self.heard.load(Relaxed)
     }
 
     /// True when nothing more may pass in either direction.

@@ -11,8 +11,9 @@ use crate::events::SequenceNumberOverflow;
 use crate::flows::{CachedSa, Place, Way};
 use crate::inspect::Seen;
 use crate::path::{Denial, Source, Work};
+use crate::shards::{Handed, Handoff};
 use crate::waiting::{Asked, MayAsk};
-use crate::{Dataplane, Exception, InterfaceId, Mode, Output, Reason, TunnelPath, fragments};
+use crate::{Dataplane, Exception, InterfaceId, Mode, Output, Reason, SaId, TunnelPath, fragments};
 
 impl Dataplane {
     /// Sends a packet into a tunnel, or lets it wait for it.
@@ -26,9 +27,22 @@ impl Dataplane {
         out: &mut Vec<Output>,
     ) {
         match self.choose(seen, tunnel, flow) {
-            Some(slot) => self.send_by(now, (tunnel, slot), work, seen, out),
+            Some(slot) => match self.sealed_elsewhere(slot) {
+                Some((to, id)) => out.push(Output::Handoff { to, handoff: Handoff(Handed::Seal(id, work)) }),
+                None => self.send_by(now, (tunnel, slot), work, seen, out),
+            },
             None => self.wait_for(now, work, seen, tunnel, out),
         }
+    }
+
+    /// The shard that seals with an SA, when it is not this one: the first that ever did.
+    fn sealed_elsewhere(&self, slot: u32) -> Option<(u16, SaId)> {
+        if self.shards.is_alone() {
+            return None;
+        }
+        let (sa, me) = (&self.sas.get(slot)?.sa, self.shards.me().index);
+        let home = sa.home(me);
+        (home != me).then(|| (home, sa.id))
     }
 
     /// The SA for a packet, remembered in its flow.
@@ -135,7 +149,7 @@ impl Dataplane {
     }
 
     /// Seals a packet with an SA of a tunnel, in pieces if it must be.
-    pub(super) fn send_by(
+    pub(crate) fn send_by(
         &mut self,
         now: Instant,
         (tunnel, slot): (InterfaceId, u32),

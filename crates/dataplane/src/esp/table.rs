@@ -148,6 +148,10 @@ impl SaTable {
         self.get(*self.by_id.get(&id)?)
     }
 
+    pub(crate) fn slot_of(&self, id: SaId) -> Option<u32> {
+        self.by_id.get(&id).copied()
+    }
+
     pub(crate) fn by_spi(&self, spi: u32) -> Option<u32> {
         self.by_spi.find(self.hash(spi), |slot| self.get(slot).is_some_and(|entry| entry.spi_in == spi))
     }
@@ -300,6 +304,8 @@ impl Best {
     fn meet(&mut self, slot: u32, entry: &Entry) {
         let place = match entry.sending {
             Sending::Now => &mut self.now,
+            // Another shard has heard the peer use it.
+            Sending::Later if entry.sa.heard() => &mut self.now,
             Sending::Later => &mut self.later,
             Sending::Never => return,
         };

@@ -13,6 +13,7 @@ use crate::events::OutOfConnections;
 use crate::flows::{Flow, Opening, Place, Side, Translated, Verdict, Way};
 use crate::inspect::{Key, Seen};
 use crate::nat::{destination, source};
+use crate::shards::{Handed, Handoff};
 use crate::{CORE, Dataplane, DestinationTranslation, Output, Reason, Rule, RuleAction, SourceTranslation, WhenFull};
 use base::Event;
 
@@ -130,11 +131,11 @@ impl Dataplane {
             // The same connection by another way than before: routes have changed, and the rules have allowed the new way.
             self.close_flow(now, slot, out);
         }
-        let full = self.flows.len() >= self.policy.settings.connections_max;
+        let full = self.flows.len() >= self.policy.settings.connections_max / self.shards.count();
         if full && self.policy.settings.when_full == WhenFull::Drop {
             return Err(Reason::ConnectionTableFull.into());
         }
-        let Self { flows, pools, random, tables, .. } = self;
+        let Self { flows, pools, random, tables, shards, .. } = self;
         let own = |address: IpAddr| tables.main().own_addresses().contains(&address);
         let taken = |answer: &Key| {
             let ours = || {
@@ -143,7 +144,16 @@ impl Dataplane {
                     && IKE_PORTS.contains(&answer.ports.1)
                     && own(answer.destination)
             };
-            flows.find(answer).is_some() || ours()
+            // Ports that can be chosen are chosen so that the answers come to this shard, and no other one chooses the same.
+            let not_mine = || {
+                !shards.is_alone()
+                    && answer.destination != key.source
+                    && !matches!(plan.source, SourceTranslation::Static(_))
+                    && answer.message.is_none()
+                    && matches!(answer.protocol, wire::ip::TCP | wire::ip::UDP | wire::ip::ICMP)
+                    && !shards.is_mine(answer)
+            };
+            flows.find(answer).is_some() || ours() || not_mine()
         };
         let chosen = source::choose(&plan.source, &plan.key, plan.address, pools, random, taken)?;
         let outside = plan.to.place == Place::Tunnel && !self.fits_tunnel(plan.to, &chosen.key);
@@ -158,6 +168,12 @@ impl Dataplane {
         let Plan { from, to, verdict, .. } = plan;
         let opening = Opening { from, to, verdict, translated, judged: self.generation };
         let slot = self.flows.open(now, seen, opening, &self.policy.settings);
+        if chosen.key != key
+            && let Some(to) = self.shards.owner_elsewhere(&chosen.key)
+        {
+            let claim = Handed::Claim(chosen.key, self.shards.me().index);
+            out.push(Output::Handoff { to, handoff: Handoff(claim) });
+        }
         self.log_opened(now, slot, out);
         self.flows.packet(now, slot, Way::Forth, seen, &self.policy.settings);
         Ok(slot)

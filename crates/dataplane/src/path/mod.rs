@@ -33,6 +33,7 @@ pub(crate) use deny::Denial;
 use crate::flows::{Side, Way};
 use crate::fragments::{Cut, Evicted, Outcome};
 use crate::inspect::{Key, Seen};
+use crate::shards::{Handed, Handoff};
 use crate::{CORE, Dataplane, InterfaceId, InterfaceKind, Output, Reason};
 
 /// The name under which connections are listed that the gateway itself began.
@@ -49,13 +50,15 @@ pub(crate) struct Work {
     pub(crate) cut: Option<Cut>,
     /// What it was before it was translated.
     pub(crate) original: Option<Key>,
+    /// How often one shard has handed it to another.
+    pub(crate) handed: u8,
     /// What is left to be done to it.
     pub(crate) offload: Offload,
 }
 
 impl Work {
     pub(crate) fn new(packet: Buffer, source: Source) -> Self {
-        Self { packet, source, header: None, cut: None, original: None, offload: Offload::NONE }
+        Self { packet, source, header: None, cut: None, original: None, handed: 0, offload: Offload::NONE }
     }
 
     /// The packet, looked into once more.
@@ -153,12 +156,18 @@ impl Dataplane {
             if work.cut.is_some() || !work.offload.is_none() {
                 return self.deny(now, work, Denial::of(Reason::MalformedIp), out);
             }
+            if let Some(to) = self.fragments_elsewhere(&work, &header) {
+                return out.push(Output::Handoff { to, handoff: Handoff(Handed::Packet(work)) });
+            }
             return self.put_together(now, work, &header, out);
         }
         let seen = Seen::new(work.packet.bytes(), header).filter(|seen| work.offload.is_none() || work.prepare(seen));
         let Some(seen) = seen else {
             return self.deny(now, work, Denial::of(Reason::MalformedTransport), out);
         };
+        if let Some(to) = self.elsewhere(&work, &seen) {
+            return out.push(Output::Handoff { to, handoff: Handoff(Handed::Packet(work)) });
+        }
         match self.decide(now, &work, &seen, out) {
             Ok(hop) => {
                 if let (Some(segments), Some((slot, way))) = (work.offload.segments, hop.flow) {

@@ -37,7 +37,7 @@ pub(super) fn is_ours(key: &Key) -> bool {
 
 impl Dataplane {
     /// True for IKE and ESP that go past the rule set.
-    pub(super) fn is_for_ipsec(&self, seen: &Seen) -> bool {
+    pub(crate) fn is_for_ipsec(&self, seen: &Seen) -> bool {
         is_ipsec(seen) && self.policy.settings.ipsec_before_rules && self.is_own(seen.ip.destination)
     }
 

@@ -16,6 +16,7 @@ mod path_mtu;
 mod ports;
 mod routing;
 mod selectors;
+mod shards;
 mod states;
 mod transport;
 mod tunnel;
@@ -176,6 +177,13 @@ impl Keying {
     }
 
     pub(crate) fn install(&self, head: bool, dataplane: &mut Dataplane, now: Instant) -> Vec<Output> {
+        let mut out = Vec::new();
+        dataplane.control(now, Control::Install(self.sa(head)), &mut out).unwrap();
+        out
+    }
+
+    /// The pair of one side.
+    pub(crate) fn sa(&self, head: bool) -> Arc<Sa> {
         let encryption_len = self.encryption.key_len() + self.encryption.salt_len();
         let integrity_len = self.integrity.map_or(0, Integrity::key_len);
         let key = |len: usize, which: u8| -> Vec<u8> {
@@ -189,7 +197,6 @@ impl Keying {
             office.networks.iter().map(|network| Selector::all(range(network))).collect()
         };
         let (local, remote) = if head { (&HEAD, &BRANCH) } else { (&BRANCH, &HEAD) };
-        let mut out = Vec::new();
         let parameters = SaParameters {
             id: self.id(),
             tunnel: TUNNEL,
@@ -212,8 +219,7 @@ impl Keying {
             soft_bytes: self.soft_bytes,
             hard_bytes: self.hard_bytes,
         };
-        dataplane.control(now, Control::Install(Sa::new(&parameters).unwrap()), &mut out).unwrap();
-        out
+        Sa::new(&parameters).unwrap()
     }
 }
 
