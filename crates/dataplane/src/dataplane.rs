@@ -85,7 +85,7 @@ pub struct Dataplane {
     /// Packets that begin at the top of the path.
     pub(crate) queue: VecDeque<Work>,
     held_logs: Vec<Record>,
-    held_handoffs: Vec<(u16, Handoff)>,
+    pub(crate) handoffs: Vec<(u16, Handoff)>,
     pub(crate) shards: Shards,
     /// More has to end, but not before this.
     expiry_paused: Option<Instant>,
@@ -146,7 +146,7 @@ impl Dataplane {
             pool: Pool::new(BUFFER_LEN, BUFFERS_KEPT).with_large(LARGE_BUFFER_LEN, LARGE_BUFFERS_KEPT),
             queue: VecDeque::with_capacity(16),
             held_logs: Vec::new(),
-            held_handoffs: Vec::new(),
+            handoffs: Vec::new(),
             shards: Shards::new(shard, hash_key),
             expiry_paused: None,
             last: Instant::ZERO,
@@ -276,8 +276,7 @@ impl Dataplane {
 
     /// When [`Self::expire`] wants to be called. It may be called at any other time too.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let holds = !self.held_logs.is_empty() || !self.held_handoffs.is_empty();
-        let held = holds.then_some(Instant::ZERO);
+        let held = (!self.held_logs.is_empty()).then_some(Instant::ZERO);
         let sweep = self.sweep.map(|_| self.last);
         let packets = [self.fragments.next_deadline(), self.waiting.next_deadline(), sweep];
         let expiry = [self.flows.next_deadline(), self.paths.next_deadline()].into_iter().chain(packets);
@@ -443,7 +442,7 @@ impl Dataplane {
         if flow.translated.is_some()
             && let Some(to) = self.shards.owner_elsewhere(flow.far_key())
         {
-            self.held_handoffs.push((to, Handoff(Handed::Release(*flow.far_key()))));
+            self.hand(to, Handed::Release(*flow.far_key()));
         }
         if let Some(translated) = &flow.translated
             && let Some(pool) = &translated.pool
@@ -456,7 +455,6 @@ impl Dataplane {
     pub(crate) fn begin(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.last = now;
         out.extend(self.held_logs.drain(..).map(Output::Log));
-        out.extend(self.held_handoffs.drain(..).map(|(to, handoff)| Output::Handoff { to, handoff }));
     }
 
     pub(crate) fn interface(&self, id: InterfaceId) -> Option<&Interface> {

@@ -133,7 +133,7 @@ impl Gateway {
                 Output::Outer { packet, .. } => assert!(packet.len() <= 1500, "{} bytes", packet.len()),
                 // A crash while telling of a packet is a crash.
                 Output::Log(record) => drop(record.to_string()),
-                Output::Exception(_) | Output::Ike { .. } | Output::Handoff { .. } => {}
+                Output::Exception(_) | Output::Ike { .. } => {}
             }
         }
     }

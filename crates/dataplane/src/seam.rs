@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base::{Buffer, Instant, Offload, Record, Selector};
 use crypto::{Encryption, Integrity};
 
-use crate::{Handoff, InterfaceId, Policy, Route, Sa, TableId};
+use crate::{InterfaceId, Policy, Route, Sa, TableId};
 
 /// A pair of ESP SAs. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -161,13 +161,6 @@ pub enum Output {
     },
     /// Something that only the control side can answer.
     Exception(Exception),
-    /// For another shard, with [`Dataplane::take_over`](crate::Dataplane::take_over), in the order of the outputs.
-    Handoff {
-        /// Its index.
-        to: u16,
-        /// What it is to take over.
-        handoff: Handoff,
-    },
     /// A log event.
     Log(Record),
 }

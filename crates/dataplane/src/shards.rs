@@ -74,6 +74,16 @@ impl Dataplane {
         }
     }
 
+    /// What is for other shards, by their index, since the last call: whoever carries it takes it after each call, and sends
+    /// packets only then, so that a claim is known before an answer can come.
+    pub fn handoffs(&mut self) -> std::vec::Drain<'_, (u16, Handoff)> {
+        self.handoffs.drain(..)
+    }
+
+    pub(crate) fn hand(&mut self, to: u16, handed: Handed) {
+        self.handoffs.push((to, Handoff(handed)));
+    }
+
     /// The shard that a packet belongs to, when it is not this one. What ESP is opened from stays where it has come.
     pub(crate) fn elsewhere(&self, work: &Work, seen: &Seen) -> Option<u16> {
         if self.shards.is_alone() || work.handed >= HANDED_MAX || matches!(work.source, Source::Error(_)) {

@@ -336,8 +336,6 @@ impl Gateway {
             // Nothing carries frames of packet ports yet.
             dataplane::Output::Link { packet, .. } => self.data.line.recycle(packet),
             dataplane::Output::Exception(exception) => self.exception(now, exception),
-            // In line there is one shard; those on threads hand on what is each other's by themselves.
-            dataplane::Output::Handoff { .. } => {}
             dataplane::Output::Log(record) => out.push(Action::Log(record)),
         }
     }

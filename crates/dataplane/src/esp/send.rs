@@ -11,7 +11,7 @@ use crate::events::SequenceNumberOverflow;
 use crate::flows::{CachedSa, Place, Way};
 use crate::inspect::Seen;
 use crate::path::{Denial, Source, Work};
-use crate::shards::{Handed, Handoff};
+use crate::shards::Handed;
 use crate::waiting::{Asked, MayAsk};
 use crate::{Dataplane, Exception, InterfaceId, Mode, Output, Reason, SaId, TunnelPath, fragments};
 
@@ -28,7 +28,7 @@ impl Dataplane {
     ) {
         match self.choose(seen, tunnel, flow) {
             Some(slot) => match self.sealed_elsewhere(slot) {
-                Some((to, id)) => out.push(Output::Handoff { to, handoff: Handoff(Handed::Seal(id, work)) }),
+                Some((to, id)) => self.hand(to, Handed::Seal(id, work)),
                 None => self.send_by(now, (tunnel, slot), work, seen, out),
             },
             None => self.wait_for(now, work, seen, tunnel, out),

@@ -13,7 +13,7 @@ use crate::events::OutOfConnections;
 use crate::flows::{Flow, Opening, Place, Side, Translated, Verdict, Way};
 use crate::inspect::{Key, Seen};
 use crate::nat::{destination, source};
-use crate::shards::{Handed, Handoff};
+use crate::shards::Handed;
 use crate::{CORE, Dataplane, DestinationTranslation, Output, Reason, Rule, RuleAction, SourceTranslation, WhenFull};
 use base::Event;
 
@@ -172,7 +172,7 @@ impl Dataplane {
             && let Some(to) = self.shards.owner_elsewhere(&chosen.key)
         {
             let claim = Handed::Claim(chosen.key, self.shards.me().index);
-            out.push(Output::Handoff { to, handoff: Handoff(claim) });
+            self.hand(to, claim);
         }
         self.log_opened(now, slot, out);
         self.flows.packet(now, slot, Way::Forth, seen, &self.policy.settings);

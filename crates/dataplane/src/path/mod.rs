@@ -33,7 +33,7 @@ pub(crate) use deny::Denial;
 use crate::flows::{Side, Way};
 use crate::fragments::{Cut, Evicted, Outcome};
 use crate::inspect::{Key, Seen};
-use crate::shards::{Handed, Handoff};
+use crate::shards::Handed;
 use crate::{CORE, Dataplane, InterfaceId, InterfaceKind, Output, Reason};
 
 /// The name under which connections are listed that the gateway itself began.
@@ -157,7 +157,7 @@ impl Dataplane {
                 return self.deny(now, work, Denial::of(Reason::MalformedIp), out);
             }
             if let Some(to) = self.fragments_elsewhere(&work, &header) {
-                return out.push(Output::Handoff { to, handoff: Handoff(Handed::Packet(work)) });
+                return self.hand(to, Handed::Packet(work));
             }
             return self.put_together(now, work, &header, out);
         }
@@ -166,7 +166,7 @@ impl Dataplane {
             return self.deny(now, work, Denial::of(Reason::MalformedTransport), out);
         };
         if let Some(to) = self.elsewhere(&work, &seen) {
-            return out.push(Output::Handoff { to, handoff: Handoff(Handed::Packet(work)) });
+            return self.hand(to, Handed::Packet(work));
         }
         match self.decide(now, &work, &seen, out) {
             Ok(hop) => {
