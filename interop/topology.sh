@@ -6,7 +6,7 @@ PFX=${LAB_PREFIX:-adit-}
 
 usage() {
 cat <<USAGE
-Usage: topology.sh up [--nat branch|head-office|both] | down | status | counters | check | sh NODE [CMD...]
+Usage: topology.sh up [--nat branch|head-office|both] [--second] | down | status | counters | check | sh NODE [CMD...]
 
   node   interface  address                            meaning
   lan-a  eth0       172.16.1.10/24   2001:db8:a:1::10  a host behind the head office
@@ -18,6 +18,9 @@ Usage: topology.sh up [--nat branch|head-office|both] | down | status | counters
          lan        192.168.11.1/24  2001:db8:b:1::1
   lan-b  eth0       192.168.11.10/24 2001:db8:b:1::10  a host behind the branch
 
+--second adds a second branch with the same network: gw-c, wan 192.0.2.1/24, and the host lan-c
+behind it with lan-b's address.
+
 --nat puts a port-randomising NAT in front of a gateway. The NAT takes the gateway's public IPv4
 address and passes UDP 500 and 4500 on to it; the gateway behind it has wan 10.99.0.2 (branch) or
 10.98.0.2 (head office). These networks have no IPv6.
@@ -28,7 +31,7 @@ what it refuses ('counters'). 'check' proves both. Names of namespaces are \$LAB
 USAGE
 }
 
-NODES="lan-a gw-a nat-a wan nat-b gw-b lan-b"
+NODES="lan-a gw-a nat-a wan nat-b gw-b lan-b gw-c lan-c"
 n() { echo "$PFX$1"; }
 x() { local ns=$1; shift; ip netns exec "$PFX$ns" "$@"; }
 exists() { [ -e "/run/netns/$PFX$1" ]; }
@@ -94,9 +97,10 @@ NFT
 }
 
 up() {
-  local nat=none
+  local nat=none second=
   while [ $# -gt 0 ]; do case $1 in
     --nat) nat=$2; shift 2 ;;
+    --second) second=yes; shift ;;
     *) usage >&2; exit 2 ;;
   esac; done
   case $nat in none|branch|head-office|both) ;; *) usage >&2; exit 2 ;; esac
@@ -104,6 +108,7 @@ up() {
   local node nodes="lan-a gw-a wan gw-b lan-b"
   case $nat in head-office|both) nodes="$nodes nat-a" ;; esac
   case $nat in branch|both) nodes="$nodes nat-b" ;; esac
+  [ -z "$second" ] || nodes="$nodes gw-c lan-c"
   for node in $nodes; do
     ip netns add "$(n "$node")"
     x "$node" ip link set lo up
@@ -141,6 +146,18 @@ up() {
     x gw-a ip -6 route add default via 2001:db8:100::fe
     x gw-b ip -6 route add default via 2001:db8:203::fe ;;
   esac
+
+  if [ -n "$second" ]; then
+    x gw-c sysctl -qw net.ipv4.ip_forward=1
+    link gw-c wan wan to-c
+    addr gw-c wan 192.0.2.1/24
+    addr wan to-c 192.0.2.254/24
+    x gw-c ip route add default via 192.0.2.254
+    link gw-c lan lan-c eth0
+    addr gw-c lan 192.168.11.1/24
+    addr lan-c eth0 192.168.11.10/24
+    x lan-c ip route add default via 192.168.11.1
+  fi
 
   # The internet carries no private addresses, and counts those that leave the head office.
   x wan nft -f - <<'NFT'

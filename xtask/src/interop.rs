@@ -27,6 +27,34 @@ pub struct Scenario {
     pub title: String,
     folder: PathBuf,
     limit: Duration,
+    only: Option<Ports>,
+}
+
+/// How the gateway of a run has its network cards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ports {
+    /// The kernel keeps addresses and ARP.
+    Host,
+    /// They are the gateway's own.
+    Packet,
+}
+
+impl Ports {
+    fn parse(word: &str) -> Option<Self> {
+        match word {
+            "host" => Some(Self::Host),
+            "packet" => Some(Self::Packet),
+            _ => None,
+        }
+    }
+
+    /// What `PORTS` is in a test.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Packet => "packet",
+        }
+    }
 }
 
 /// Every scenario, in the order of their names.
@@ -40,6 +68,7 @@ pub fn scenarios(root: &Path) -> io::Result<Vec<Scenario>> {
             name: folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             title: readme.lines().next().unwrap_or_default().trim_start_matches('#').trim().to_owned(),
             limit: limit(&test),
+            only: header(&test, "# ports: ").and_then(Ports::parse),
             folder,
         });
     }
@@ -48,8 +77,11 @@ pub fn scenarios(root: &Path) -> io::Result<Vec<Scenario>> {
 }
 
 fn limit(test: &str) -> Duration {
-    let own = test.lines().find_map(|line| line.strip_prefix("# limit: ")?.trim().parse().ok());
-    own.map_or(LIMIT, Duration::from_secs)
+    header(test, "# limit: ").and_then(|own| own.parse().ok()).map_or(LIMIT, Duration::from_secs)
+}
+
+fn header<'a>(test: &'a str, name: &str) -> Option<&'a str> {
+    test.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
 }
 
 /// The Debian packages of every scenario.
@@ -61,33 +93,80 @@ pub fn all_packages(root: &Path) -> Vec<String> {
     names
 }
 
-/// Builds the binary and runs the scenarios that `words` name, or all. Each is a result of its own.
+/// What the words of a command line ask for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Wanted<'a> {
+    names: Vec<&'a str>,
+    release: bool,
+    ports: Option<Ports>,
+}
+
+impl<'a> Wanted<'a> {
+    fn parse(words: &[&'a str]) -> Result<Self, String> {
+        let mut wanted = Self::default();
+        let mut words = words.iter().copied();
+        while let Some(word) = words.next() {
+            match word {
+                "--release" => wanted.release = true,
+                "--ports" => {
+                    let kind = words.next().and_then(Ports::parse);
+                    wanted.ports = Some(kind.ok_or("--ports: expected host or packet")?);
+                }
+                other if other.starts_with("--") => return Err(format!("there is no option {other}")),
+                name => wanted.names.push(name),
+            }
+        }
+        Ok(wanted)
+    }
+}
+
+/// Builds the binary and runs the scenarios that `words` name, or all that suit the kind of ports. Each is a result of
+/// its own.
 pub fn run(root: &Path, words: &[&str], report: &mut Report) {
-    let release = words.contains(&"--release");
-    let wanted: Vec<&str> = words.iter().copied().filter(|word| !word.starts_with("--")).collect();
+    let wanted = match Wanted::parse(words) {
+        Ok(wanted) => wanted,
+        Err(why) => return report.add("interop", Outcome::Failed(why)),
+    };
     let all = match scenarios(root) {
         Ok(all) => all,
         Err(error) => return report.add("interop", Outcome::Failed(format!("interop/: {error}"))),
     };
-    for name in wanted.iter().filter(|name| !all.iter().any(|scenario| scenario.name == **name)) {
+    for name in wanted.names.iter().filter(|name| !all.iter().any(|scenario| scenario.name == **name)) {
         report.add(name, Outcome::Failed(format!("there is no scenario {name}; see cargo xtask interop --list")));
     }
-    let chosen: Vec<Scenario> =
-        all.into_iter().filter(|scenario| wanted.is_empty() || wanted.contains(&scenario.name.as_str())).collect();
+    let chosen: Vec<(Scenario, Ports)> = all
+        .into_iter()
+        .filter_map(|scenario| {
+            let own = scenario.only.unwrap_or(Ports::Host);
+            match (wanted.names.is_empty(), wanted.ports) {
+                (true, ports) => {
+                    let ports = ports.unwrap_or(own);
+                    scenario.only.is_none_or(|only| only == ports).then_some((scenario, ports))
+                }
+                (false, ports) => {
+                    wanted.names.contains(&scenario.name.as_str()).then_some((scenario, ports.unwrap_or(own)))
+                }
+            }
+        })
+        .collect();
+    let title = |scenario: &Scenario, ports: Ports| match ports {
+        Ports::Host => format!("interop {}", scenario.name),
+        Ports::Packet => format!("interop {} (packet ports)", scenario.name),
+    };
 
     if let Some(reason) = obstacle() {
-        for scenario in chosen {
-            report.add(&format!("interop {}", scenario.name), Outcome::Skipped(reason.clone()));
+        for (scenario, ports) in chosen {
+            report.add(&title(&scenario, ports), Outcome::Skipped(reason.clone()));
         }
         return;
     }
-    let binary = match build(root, release) {
+    let binary = match build(root, wanted.release) {
         Ok(binary) => binary,
         Err(why) => return report.add("interop", Outcome::Failed(why)),
     };
     remove_leftovers(root);
-    for scenario in chosen {
-        report.run(&format!("interop {}", scenario.name), || one(root, &scenario, &binary));
+    for (scenario, ports) in chosen {
+        report.run(&title(&scenario, ports), || one(root, &scenario, ports, &binary));
     }
 }
 
@@ -127,7 +206,7 @@ pub fn build(root: &Path, release: bool) -> Result<PathBuf, String> {
         .ok_or_else(|| "cargo build made no binary".to_owned())
 }
 
-fn one(root: &Path, scenario: &Scenario, binary: &Path) -> Outcome {
+fn one(root: &Path, scenario: &Scenario, ports: Ports, binary: &Path) -> Outcome {
     let needed = packages::read(&root.join("interop/packages"));
     let missing = packages::missing(needed.into_iter().chain(packages::read(&scenario.folder.join("packages"))));
     if !missing.is_empty() {
@@ -141,8 +220,11 @@ fn one(root: &Path, scenario: &Scenario, binary: &Path) -> Outcome {
     }
     let mut test = Command::new("bash");
     test.arg(scenario.folder.join("test")).env("ADIT", binary);
-    test.env("LAB_PREFIX", &world.prefix).env("LAB_STATE", &world.state);
-    let kept = root.join("target/interop").join(&scenario.name);
+    test.env("LAB_PREFIX", &world.prefix).env("LAB_STATE", &world.state).env("PORTS", ports.name());
+    let kept = match ports {
+        Ports::Host => root.join("target/interop").join(&scenario.name),
+        Ports::Packet => root.join("target/interop/packet-ports").join(&scenario.name),
+    };
     // What an earlier run left there would be mistaken for this one's.
     let _ = fs::remove_dir_all(&kept);
     let begin = Instant::now();
@@ -163,7 +245,7 @@ fn one(root: &Path, scenario: &Scenario, binary: &Path) -> Outcome {
         begin.elapsed().as_secs_f64(),
         kept.display()
     );
-    for log in ["adit.log", "branch/log"] {
+    for log in ["adit.log", "branch/log", "second/log"] {
         let Ok(bytes) = fs::read(world.state.join(log)) else { continue };
         let _ = fs::write(kept.join(log.replace('/', ".")), &bytes);
         why.push_str(&format!("--- end of {log}\n{}\n", command::tail(&String::from_utf8_lossy(&bytes), 40)));
@@ -218,6 +300,16 @@ mod tests {
     fn a_test_may_ask_for_more_time() {
         assert_eq!(limit("#!/bin/bash\n# limit: 600\n\nworld\n"), Duration::from_secs(600));
         assert_eq!(limit("#!/bin/bash\nworld\n"), LIMIT);
+    }
+
+    #[test]
+    fn the_kind_of_ports_is_chosen_by_a_word_and_by_the_scenario() {
+        let wanted = Wanted::parse(&["--ports", "packet", "responder", "--release"]).unwrap();
+        assert_eq!(wanted, Wanted { names: vec!["responder"], release: true, ports: Some(Ports::Packet) });
+        assert!(Wanted::parse(&["--ports"]).is_err());
+        assert!(Wanted::parse(&["--ports", "serial"]).is_err());
+        assert!(Wanted::parse(&["--port"]).is_err());
+        assert_eq!(header("#!/bin/bash\n# ports: packet\n", "# ports: "), Some("packet"));
     }
 
     #[test]

@@ -32,6 +32,7 @@ Usage: cargo xtask COMMAND
   interop [SCENARIO...]       run the scenarios of interop/ (all, or these; as root)
   interop --list              say what there is and what each proves
   interop --release ...       with an optimised binary
+  interop --ports packet ...  with network cards that are the gateway's own, instead of the kernel's (--ports host)
   bench-net [OPTION...]       throughput and latency beside other tunnels, in network namespaces (as root; bench/net/)
     --quick                   a first look: 3 s for each TCP stream, fewer steps
     --seconds N               for each TCP stream; 4 unless given

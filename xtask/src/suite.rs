@@ -35,7 +35,8 @@ pub fn run(root: &Path, report: &mut Report) {
         Some(reason) => Outcome::Skipped(reason),
         None => demo(root, &["--netns"]),
     });
-    interop::run(root, &[], report);
+    interop::run(root, &["--ports", "host"], report);
+    interop::run(root, &["--ports", "packet"], report);
 }
 
 fn stage(root: &Path, name: &str, command: &mut Command) -> Outcome {
