@@ -141,13 +141,16 @@ impl Forwarding {
     }
 
     /// Prepares the TUN device, whose switches go away with it: packets may come in whose way back leads elsewhere,
-    /// because the gateway checks the reverse route itself, and the kernel makes up no IPv6 address for it, which would
-    /// only make it ask for routers there. Returns what was refused.
+    /// because the gateway checks the reverse route itself, also from the kernel's own addresses, under which the gateway
+    /// reports errors to hosts; and the kernel makes up no IPv6 address for it, which would only make it ask for routers
+    /// there. Returns what was refused.
     pub fn prepare_tun(tun: &str) -> Vec<Outcome> {
         let mut passing = Self::default();
         let reverse_path = Path::new("/proc/sys/net/ipv4/conf").join(tun).join("rp_filter");
+        let own_sources = Path::new("/proc/sys/net/ipv4/conf").join(tun).join("accept_local");
         let addresses = Path::new("/proc/sys/net/ipv6/conf").join(tun).join("addr_gen_mode");
         let mut outcomes = passing.set(&reverse_path, LOOSE, forwarding);
+        outcomes.extend(passing.set(&own_sources, "1", forwarding));
         if addresses.exists() {
             outcomes.extend(passing.set(&addresses, "1", forwarding));
         }
