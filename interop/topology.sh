@@ -47,6 +47,7 @@ down() {
     for _ in $(seq 10); do [ -z "$(ip netns pids "$PFX$node" 2>/dev/null)" ] && break; sleep 0.1; done
     for pid in $(ip netns pids "$PFX$node" 2>/dev/null); do kill -9 "$pid" 2>/dev/null || true; done
     ip netns del "$PFX$node" 2>/dev/null || true
+    rm -rf "/etc/netns/$PFX$node" # files of /etc that a scenario gave the node
   done
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
     NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -30,6 +30,8 @@ use crate::routes::{OwnRoute, Table, Way};
 const PROTOCOL: RouteProtocol = RouteProtocol::Other(86);
 /// One answer of the kernel fits: it makes no larger ones.
 const ANSWER_MAX: usize = 64 * 1024;
+/// The address that is nobody's.
+const PLACEHOLDER: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 /// The kernel answers at once: without an answer for so long there will be none, and the packets must go on.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 /// A table that changes while it is read is read anew, so often at most.
@@ -136,6 +138,19 @@ impl Netlink {
         message.header.change_mask = LinkFlags::Up;
         message.attributes = vec![LinkAttribute::Mtu(mtu), LinkAttribute::TxQueueLen(queue_length)];
         self.ask(RouteNetlinkMessage::SetLink(message), NLM_F_ACK).map(|_| ())
+    }
+
+    /// Gives an interface an IPv4 address of its own that nobody else ever uses or sees: RFC 7600 4.8 sets one aside. Where
+    /// there is none, the kernel takes no packet in whose way back leads over another interface.
+    pub fn give_placeholder(&mut self, index: u32) -> io::Result<()> {
+        let mut message = AddressMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.prefix_len = 32;
+        message.header.scope = AddressScope::Host;
+        message.header.index = index;
+        message.attributes =
+            vec![AddressAttribute::Local(PLACEHOLDER.into()), AddressAttribute::Address(PLACEHOLDER.into())];
+        self.ask(RouteNetlinkMessage::NewAddress(message), NLM_F_ACK | NLM_F_CREATE).map(|_| ())
     }
 
     /// The routes of table main.
@@ -350,7 +365,7 @@ fn own_route(message: RouteMessage) -> Option<OwnRoute> {
     // The kernel leaves the destination of a default route out.
     let destination = destination.unwrap_or(match message.header.address_family {
         AddressFamily::Inet6 => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
-        _ => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+        _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
     });
     let network = IpNet::new(destination, message.header.destination_prefix_length).ok()?;
     let way = match message.header.kind {

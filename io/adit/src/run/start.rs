@@ -166,7 +166,11 @@ fn open_the_rest(
     }
     let index = netlink
         .index_of(tun.name())
-        .and_then(|index| netlink.set_up(index, mtu, QUEUE_LENGTH).map(|()| index))
+        .and_then(|index| {
+            netlink.set_up(index, mtu, QUEUE_LENGTH)?;
+            netlink.give_placeholder(index)?;
+            Ok(index)
+        })
         .map_err(|error| Exit::failed(format!("the TUN device {} cannot be switched on: {error}", tun.name())))?;
     Ok((tun, index, mtu))
 }
