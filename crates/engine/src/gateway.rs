@@ -305,6 +305,8 @@ impl Gateway {
                 let policy = translate::policy(&self.snapshot, conditions);
                 self.control(now.mono, Control::Replace(Arc::new(policy)));
                 self.routes_changed = true;
+                // It begins to ask about its connections at once.
+                self.expire(now.mono);
             }
             // What comes of that may be SAs that come or go, and with them their routes.
             if self.data_out.is_empty() && self.ike_out.is_empty() {

@@ -1,6 +1,8 @@
 //! Operational commands: what an operator asks of a running gateway. Each is a function from arguments to text.
 
 mod connections;
+mod dns;
+mod hostmon;
 mod ike;
 mod ipsec;
 mod ping;
@@ -35,6 +37,24 @@ pub static OPERATIONS: &[CommandInfo] = &[
             ("srcport=", "Only from this port."),
             ("destport=", "Only to this port."),
         ],
+        argument: Argument::Free,
+    },
+    CommandInfo {
+        name: "dns",
+        usage: "dns [-list] [-num=<n>|all] | dns -flush",
+        help: "Lists the host names in policies and their addresses, or asks for all of them anew.",
+        options: &[
+            ("list", "List them (the default)."),
+            ("flush", "Ask for all of them now."),
+            ("num=", "How many lines at most, or all."),
+        ],
+        argument: Argument::Free,
+    },
+    CommandInfo {
+        name: "hostmon",
+        usage: "hostmon [-verbose] [-num=<n>|all]",
+        help: "Shows the hosts and gateways that are polled for monitored routes.",
+        options: &[("verbose", "Show the source address too."), ("num=", "How many sessions at most, or all.")],
         argument: Argument::Free,
     },
     CommandInfo {
@@ -77,10 +97,12 @@ pub static OPERATIONS: &[CommandInfo] = &[
     },
     CommandInfo {
         name: "routes",
-        usage: "routes [<table>] [-all] [-num=<n>|all] | routes -lookup=<ip>",
-        help: "Shows a routing table in use, main unless named, or the route to an address.",
+        usage: "routes [<table>] [-all] [-num=<n>|all] | routes -tables | routes -lookup=<ip>",
+        help: "Shows a routing table in use, main unless named, or the route to an address. Flags: X fails and is not used, \
+               M monitored, A published by ARP, D dynamic.",
         options: &[
             ("all", "Core routes too."),
+            ("tables", "The routing tables instead."),
             ("num=", "How many lines at most, or all."),
             ("lookup=", "The route that this address takes."),
         ],
@@ -88,9 +110,13 @@ pub static OPERATIONS: &[CommandInfo] = &[
     },
     CommandInfo {
         name: "rules",
-        usage: "rules [-verbose] [-num=<n>|all]",
-        help: "Shows the IP rule set in use, in the order it is searched.",
-        options: &[("verbose", "Unfold services and log settings."), ("num=", "How many lines at most, or all.")],
+        usage: "rules [-type={IP|ACCESS}] [-verbose] [-num=<n>|all]",
+        help: "Shows the IP rule set or the access rules in use, in the order they are searched.",
+        options: &[
+            ("type=", "IP (the default) or ACCESS."),
+            ("verbose", "Unfold services and log settings."),
+            ("num=", "How many lines at most, or all."),
+        ],
         argument: Argument::Free,
     },
 ];
@@ -128,7 +154,7 @@ impl<'a> Arguments<'a> {
         }
         let arguments = Self { command };
         // The name of a tunnel, a host, a table: one word at most.
-        let words = if matches!(operation.name, "connections" | "rules") { 0 } else { 1 };
+        let words = if matches!(operation.name, "connections" | "dns" | "hostmon" | "rules") { 0 } else { 1 };
         if let Some(word) = arguments.word(words) {
             let text = format!("'{}' has no use for '{word}'.\nUsage: {}\n", operation.name, operation.usage);
             return Err(Outcome::failed(text));
@@ -208,6 +234,8 @@ pub(crate) fn run(
     };
     let outcome = match operation.name {
         "connections" => connections::run(now, gateway, &arguments),
+        "dns" => dns::run(now, gateway, &arguments, out),
+        "hostmon" => hostmon::run(now, gateway, &arguments),
         "ike" => ike::run(now, gateway, &arguments, out),
         "ipsec" => ipsec::run(now, gateway, &arguments),
         "ping" => return Some(ping::run(now, gateway, &arguments, out)),

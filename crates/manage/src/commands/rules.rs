@@ -9,6 +9,13 @@ use crate::table::Table;
 
 pub(super) fn run(gateway: &engine::Gateway, arguments: &Arguments<'_>) -> Outcome {
     let snapshot = gateway.snapshot();
+    match arguments.value("type") {
+        Some(kind) if kind.eq_ignore_ascii_case("ACCESS") => return access(snapshot, arguments),
+        Some(kind) if !kind.eq_ignore_ascii_case("IP") => {
+            return Outcome::failed(format!("-type={kind}: write IP or ACCESS.\n"));
+        }
+        _ => {}
+    }
     let mut text = String::from("Contents of ruleset main; default action is DROP\n\n");
     let mut table = Table::new(&[">#", "Name", "Action", "Source", "Destination", "Service"]);
     for policy in &snapshot.policies {
@@ -38,6 +45,24 @@ pub(super) fn run(gateway: &engine::Gateway, arguments: &Arguments<'_>) -> Outco
             let _ = writeln!(text, "{:>3} {}: {}; {log}", policy.index, policy.service.name, matches.join("; "));
         }
     }
+    Outcome::ok(text)
+}
+
+/// The access rules.
+fn access(snapshot: &Snapshot, arguments: &Arguments<'_>) -> Outcome {
+    let mut text =
+        String::from("Access rules; by default a source must be routed back to the interface it came in by\n\n");
+    let mut table = Table::new(&[">#", "Name", "Action", "Interface", "Network"]);
+    for rule in &snapshot.access {
+        table.row([
+            rule.index.to_string(),
+            rule.name.clone(),
+            format!("{:?}", rule.action),
+            interfaces(snapshot, &rule.interface),
+            list(&rule.network),
+        ]);
+    }
+    table.print(arguments.limit(), &mut text);
     Outcome::ok(text)
 }
 
