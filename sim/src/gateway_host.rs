@@ -383,6 +383,9 @@ impl GatewayHost {
     /// Sends a packet on: into the TUN device, or by the kernel's routes.
     fn forward(&mut self, header: &Header, mut packet: Vec<u8>, inputs: &mut VecDeque<Input>, out: &mut Outbox) {
         let mut sent = Outbox::new();
+        if self.leads_nowhere(header.destination) {
+            return;
+        }
         if !self.leads_to_the_gateway(header.destination) {
             self.kernel.forward(packet, &mut sent);
         } else if count_hop(&mut packet, header) {
@@ -401,6 +404,17 @@ impl GatewayHost {
                 out.push((interface, packet));
             }
         }
+    }
+
+    /// True when the longest prefix that fits an address is a network of a tunnel that has no route into one.
+    fn leads_nowhere(&self, destination: IpAddr) -> bool {
+        let own = self.kernel.interfaces.iter().flat_map(Interface::routes);
+        let best = own.filter(|net| net.contains(&destination)).map(|net| net.prefix_len()).max();
+        let fits = self.routes.iter().filter(|route| route.network.contains(&destination));
+        let ours = fits.max_by_key(|route| (route.network.prefix_len(), std::cmp::Reverse(route.metric)));
+        ours.is_some_and(|route| {
+            route.metric == HostRoute::NOWHERE && best.is_none_or(|best| route.network.prefix_len() > best)
+        })
     }
 
     /// True when the longest prefix that fits an address is one of the gateway's routes.

@@ -104,6 +104,12 @@ pub struct HostRoute {
     /// The source address that the kernel prefers for its own packets: the tunnel's originator address, when it is an
     /// address of this host.
     pub source: Option<IpAddr>,
-    /// The kernel's metric.
+    /// The kernel's metric; [`HostRoute::NOWHERE`]: the network leads nowhere, as long as no other route leads there.
     pub metric: u32,
+}
+
+impl HostRoute {
+    /// The metric of a network that belongs to a tunnel and has no route into one: what is for it must not follow the
+    /// host's default route in clear text.
+    pub const NOWHERE: u32 = u32::MAX;
 }

@@ -1,6 +1,6 @@
 //! A configuration snapshot in the words of its readers: IKE, the packet path, and the host's routing table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -363,9 +363,29 @@ pub(crate) fn host_routes(snapshot: &Snapshot, conditions: &Conditions) -> Vec<H
             Some(HostRoute { network: network(&route.network)?, source, metric: route.metric })
         })
         .collect();
+    let lead: BTreeSet<IpNet> = routes.iter().map(|route| route.network).collect();
+    let nowhere = networks_without_route(snapshot, conditions, &tunnels).filter(|network| !lead.contains(network));
+    routes.extend(nowhere.map(|network| HostRoute { network, source: None, metric: HostRoute::NOWHERE }));
     routes.sort();
     routes.dedup_by_key(|route| (route.network, route.metric));
     routes
+}
+
+/// Networks to which a route into a tunnel may lead again: those of routes that fail, and those of clients that are not
+/// there. Not everything: a tunnel for clients anywhere does not shut the host off.
+fn networks_without_route<'a>(
+    snapshot: &'a Snapshot,
+    conditions: &'a Conditions,
+    tunnels: &'a BTreeMap<objects::InterfaceId, &Arc<objects::Tunnel>>,
+) -> impl Iterator<Item = IpNet> + 'a {
+    let failed = conditions.failed.iter().filter(|key| key.table == objects::TableId::MAIN);
+    let failed = failed.filter(|key| tunnels.contains_key(&key.interface)).map(|key| key.network);
+    let clients = snapshot
+        .tunnels
+        .iter()
+        .filter(|tunnel| tunnel.dynamic_routes.as_ref().is_some_and(|routes| routes.table == objects::TableId::MAIN));
+    let clients = clients.flat_map(|tunnel| tunnel.remote_networks.iter().copied());
+    failed.chain(clients).filter_map(|range| network(&range)).filter(|network| network.prefix_len() > 0)
 }
 
 pub(crate) fn table_id(id: objects::TableId) -> dataplane::TableId {

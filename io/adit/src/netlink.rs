@@ -1,6 +1,6 @@
 //! What the kernel says about its interfaces and routes, and what we ask it to change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -115,6 +115,22 @@ impl Netlink {
             }
         }
         Ok(interfaces.into_values().filter(|interface| !interface.name.is_empty()).collect())
+    }
+
+    /// Names of the interfaces without a link: switched off, or with nothing at the other end.
+    pub fn links_down(&mut self) -> io::Result<BTreeSet<String>> {
+        let mut down = BTreeSet::new();
+        for message in self.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))? {
+            let RouteNetlinkMessage::NewLink(link) = message else { continue };
+            if link.header.flags.contains(LinkFlags::Up | LinkFlags::Running) {
+                continue;
+            }
+            down.extend(link.attributes.into_iter().filter_map(|attribute| match attribute {
+                LinkAttribute::IfName(name) => Some(name),
+                _ => None,
+            }));
+        }
+        Ok(down)
     }
 
     /// The number of the interface with this name.

@@ -10,7 +10,7 @@ use engine::HostRoute;
 use crate::netlink::effective_metric;
 
 /// The metric of a route that leads nowhere: every other route to the same network is better.
-const UNREACHABLE_METRIC: u32 = u32::MAX;
+const UNREACHABLE_METRIC: u32 = HostRoute::NOWHERE;
 
 /// Where a route of ours leads. What leads nowhere comes first: it is there before the others, and longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,7 +92,12 @@ impl Routes {
         let wanted: BTreeSet<OwnRoute> = self
             .wanted
             .iter()
-            .flat_map(|route| [unreachable(route), OwnRoute { way: Way::Over(interface), route: route.clone() }])
+            .flat_map(|route| {
+                let over = OwnRoute { way: Way::Over(interface), route: route.clone() };
+                let leads = route.metric != UNREACHABLE_METRIC;
+                [Some(unreachable(route)), leads.then_some(over)]
+            })
+            .flatten()
             .collect();
         // What stands in for a route whose source address was refused may stay.
         let stand_ins: BTreeSet<OwnRoute> = wanted.difference(&present).filter_map(without_source).collect();
@@ -261,6 +266,17 @@ mod tests {
         assert_eq!(kernel.asked, expected);
         assert!(routes.apply(&mut kernel, TUN).unwrap().is_empty());
         assert_eq!(kernel.asked.len(), expected.len());
+    }
+
+    #[test]
+    fn a_network_that_has_lost_its_tunnel_leads_nowhere() {
+        let (mut kernel, mut routes) = (Kernel::default(), Routes::default());
+        routes.want(vec![route("10.1.0.0/16", None)]);
+        routes.apply(&mut kernel, TUN).unwrap();
+        routes.want(vec![HostRoute { metric: HostRoute::NOWHERE, ..route("10.1.0.0/16", None) }]);
+        assert!(routes.apply(&mut kernel, TUN).unwrap().is_empty());
+        assert_eq!(kernel.asked.last().map(String::as_str), Some("remove Over(7) 10.1.0.0/16"));
+        assert_eq!(kernel.routes.iter().map(|own| own.way).collect::<Vec<_>>(), [Way::Nowhere]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod ports;
 mod start;
 
+use std::collections::BTreeSet;
 use std::io;
 
 use base::{Duration, Instant, Now, UnixTime};
@@ -68,6 +69,8 @@ struct Shell {
     /// The file that commits go to, for the log.
     target: String,
     interfaces: Vec<objects::HostInterface>,
+    /// Interfaces of the kernel without a link.
+    links_down: BTreeSet<String>,
     /// When to look at the interfaces again.
     settled: Option<Instant>,
     /// Limits the reports that the kernel did not tell.
@@ -94,6 +97,7 @@ impl Shell {
     fn go_on(&mut self) -> io::Result<()> {
         let mut ready = Vec::new();
         self.step(clock::now(), Input::Gateway(engine::Input::Deadline));
+        self.look_at_links(clock::now());
         self.flush(clock::now());
         // Also without any tunnel: what an earlier gateway left shut is opened.
         self.apply_routes(clock::now());
@@ -342,6 +346,18 @@ impl Shell {
         }
     }
 
+    /// Which interfaces have no link; what cannot be read is as it was.
+    fn look_at_links(&mut self, now: Now) {
+        match self.netlink.links_down() {
+            Ok(down) if down != self.links_down => {
+                self.links_down.clone_from(&down);
+                self.step(now, Input::Gateway(engine::Input::Links { down }));
+            }
+            Ok(_) => {}
+            Err(_) => drop(self.settled.get_or_insert(now.mono + RETRY_TIME)),
+        }
+    }
+
     /// The host has changed: tell the device, and see whether our routes are still there.
     fn look_at_interfaces(&mut self, now: Now) {
         match self.netlink.interfaces(Some(self.ports.tun_index())) {
@@ -357,6 +373,7 @@ impl Shell {
                 }
             }
         }
+        self.look_at_links(now);
         self.apply_routes(now);
     }
 

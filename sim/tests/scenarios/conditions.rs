@@ -176,3 +176,53 @@ fn a_route_whose_host_does_not_answer_gives_way_to_the_next_and_takes_over_again
     assert!(ping.answers() >= before + 18, "{ping:?}");
     assert!(world.cli(hq, "hostmon").text.contains("YES"));
 }
+
+#[test]
+fn a_route_to_a_flapping_host_changes_no_faster_than_its_grace_period() {
+    let TwoWays { mut world, hq, hosts, ways } = two_ways(4, 30);
+    let target = world.address(hosts[1], true);
+    let ping = world.ping_every(1.secs(), hosts[0], target);
+    world.run_for(40.secs());
+    for _ in 0..20 {
+        world.link(ways[0]).down();
+        world.run_for(8.secs());
+        world.link(ways[0]).up();
+        world.run_for(8.secs());
+    }
+    let log = |world: &mut World, event: &str| -> Vec<u64> {
+        let of = |(_, record): &&(base::Instant, base::Record)| {
+            record.meta.name == event && record.field("iface") == Some("one")
+        };
+        world.gateway(hq).log().filter(of).map(|(at, _)| at.as_secs()).collect()
+    };
+    let (failed, back) = (log(&mut world, "route_disabled"), log(&mut world, "route_enabled"));
+    assert!(!back.is_empty() && failed.len() >= 2, "{failed:?} {back:?}");
+    for at in &failed {
+        assert!(back.iter().all(|up| up > at || at - up >= 30), "failed {failed:?}, back {back:?}");
+    }
+    assert!(ping.answers() > 0);
+}
+
+#[test]
+fn a_route_comes_with_the_sas_of_a_tunnel_and_goes_with_them() {
+    let plan = Plan::example()
+        .tunnel_at_head_office("AddRouteToRemoteNet=Yes AutoInterfaceNetworkRoute=No")
+        .tunnel_at_branch("AutoEstablish=Yes");
+    let (mut world, net) = offices(5, plan);
+    let hq = net.hq.gateway;
+    // Until then its network leads nowhere, and above all not to the internet.
+    let metrics = |world: &mut World| world.gateway(hq).routes().iter().map(|route| route.metric).collect::<Vec<_>>();
+    assert_eq!(metrics(&mut world), [engine::HostRoute::NOWHERE]);
+    world.run_for(5.secs());
+    assert_eq!(metrics(&mut world), [90]);
+    let shown = world.cli(hq, "routes").text;
+    assert!(shown.lines().any(|line| line.starts_with("D ") && line.contains("192.168.11.0/24")), "{shown}");
+    let ping = world.ping_out(&net, 1.secs());
+    world.run_for(5.secs());
+    assert!(ping.answers() >= 4, "{ping:?}");
+    world.shut_down(net.branch.gateway);
+    world.run_for(2.secs());
+    assert_eq!(metrics(&mut world), [engine::HostRoute::NOWHERE]);
+    assert!(!world.cli(hq, "routes").text.contains("192.168.11.0/24"));
+    assert_nothing_leaked(&mut world, &net);
+}

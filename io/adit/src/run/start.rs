@@ -104,6 +104,7 @@ pub fn start(options: &RunOptions) -> Result<Shell, Exit> {
         log,
         target: place.target.display().to_string(),
         interfaces,
+        links_down: std::collections::BTreeSet::new(),
         settled: None,
         unread: Damper::default(),
         stopping: None,
