@@ -220,6 +220,14 @@ impl Flow {
         self.expires.since(now)
     }
 
+    /// True when both ends have spoken, and neither has ended it.
+    pub(super) fn is_answered(&self) -> bool {
+        match &self.tracking {
+            Tracking::Tcp(tcp) => tcp.phase == Phase::Open,
+            Tracking::Udp | Tracking::Ping | Tracking::Other => self.other.packets > 0,
+        }
+    }
+
     /// How long nothing has kept it alive.
     pub(super) fn idle(&self, now: Instant, settings: &Settings) -> Duration {
         let lifetime = self.lifetime(settings);

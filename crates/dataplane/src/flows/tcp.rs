@@ -5,7 +5,8 @@
 //!   SYN_RECV --SYN+ACK back--> SYNACK_S --ACK--> TCP_OPEN --FIN--> FIN_RECV
 //!       \_________________RST, where it is expected___________\__> RST_RECV
 //! ```
-//! A SYN of the opener in FIN_RECV or RST_RECV begins again; one of the other side is a connection of its own.
+//! A SYN of the opener in FIN_RECV or RST_RECV begins again, in FIN_RECV once it is answered; one of the other side is a
+//! connection of its own.
 //!
 //! A segment is in the window when what it carries may still be new or is repeated from less than a window ago, and when it
 //! acknowledges what the other side has sent (RFC 9293 section 3.10.7.4, as seen from between the two). Repetitions,
@@ -110,7 +111,8 @@ impl Tcp {
                 self.other = Some(End::begun(Syn::of(segment)));
             }
             Way::Back => {}
-            Way::Forth if over || self.other.is_none() => *self = Self::opened(segment),
+            Way::Forth if self.phase == Phase::ResetReceived || self.other.is_none() => *self = Self::opened(segment),
+            // The other side may still have much to send, and anybody can write a SYN.
             Way::Forth => self.again = Some(Syn::of(segment)),
         }
         Step::Pass
@@ -429,7 +431,21 @@ mod tests {
         tcp.advance(Way::Forth, &segment(FIN | ACK, 101, 901, 0));
         assert_eq!(tcp.advance(Way::Back, &segment(SYN, 7, 0, 0)), Step::Another);
         assert_eq!(tcp.advance(Way::Forth, &segment(SYN, 9_000, 0, 0)), Step::Pass);
-        assert_eq!(tcp.phase, Phase::SynReceived);
+        assert_eq!(tcp.advance(Way::Back, &segment(SYN | ACK, 70_000, 9_001, 0)), Step::Pass);
+        assert_eq!(tcp.phase, Phase::SynAckSent);
+        assert_eq!(tcp.advance(Way::Forth, &segment(ACK, 9_001, 70_001, 10)), Step::Pass);
+        assert_eq!(tcp.phase, Phase::Open);
+    }
+
+    #[test]
+    fn a_blind_syn_does_not_end_a_connection_that_is_closed_on_one_side() {
+        let mut tcp = open();
+        tcp.advance(Way::Forth, &segment(FIN | ACK, 101, 901, 0));
+        assert_eq!(tcp.advance(Way::Forth, &segment(SYN, 9_000, 0, 0)), Step::Pass, "its receiver will ask");
+        assert_eq!(tcp.advance(Way::Back, &segment(ACK, 901, 102, 500)), Step::Pass);
+        assert_eq!(tcp.advance(Way::Forth, &segment(ACK, 102, 1401, 0)), Step::Pass);
+        assert_eq!(tcp.advance(Way::Back, &segment(FIN | ACK, 1401, 102, 0)), Step::Pass);
+        assert_eq!(tcp.phase, Phase::FinReceived);
     }
 
     #[test]

@@ -39,8 +39,11 @@ impl Dataplane {
         let (forward, back) = self.tables_for(received, seen);
         // Behind the host port the interface was found by this very route.
         let known = source == Source::Port && back == MAIN && received != UNKNOWN;
-        let answers =
-            if known { Some(received) } else { self.tables.lookup(back, seen.ip.source).map(|r| r.interface) };
+        let route = if known { None } else { self.tables.lookup(back, seen.ip.source) };
+        if route.is_some_and(|route| self.is_for_all(route, seen.ip.source)) {
+            return Err(Reason::ImpossibleSource.into());
+        }
+        let answers = if known { Some(received) } else { route.map(|route| route.interface) };
         if !self.accepted_by_rule(received, seen)? && !answers.is_some_and(|answers| self.same(received, answers)) {
             return Err(Reason::DefaultAccessRule.into());
         }

@@ -77,6 +77,9 @@ impl Dataplane {
         if own != Own::No {
             return Ok(plan);
         }
+        if self.is_for_all(route, seen.ip.destination) {
+            return Err(Reason::NotUnicast.into());
+        }
         let (at, rule) = self.first_match(seen, entrance.received, to.interface).ok_or(Reason::DefaultRule)?;
         match rule.action {
             RuleAction::Allow => {}

@@ -212,6 +212,8 @@ impl Dataplane {
 /// Addresses that no packet on its way may have.
 fn sane(header: &ip::Header) -> Result<(), Reason> {
     use std::net::IpAddr::{V4, V6};
+    // RFC 4291 section 2.5.5.2: on the wire they stand for nobody, and a host may take one for the IPv4 address inside.
+    let mapped = |address| matches!(address, V6(address) if address.to_ipv4_mapped().is_some());
     let impossible = match header.source {
         V4(source) => {
             source.is_loopback()
@@ -239,7 +241,8 @@ fn sane(header: &ip::Header) -> Result<(), Reason> {
         V4(to) => to.is_loopback(),
         V6(to) => to.is_loopback(),
     };
-    if impossible || to_loopback || header.source == header.destination {
+    let nobody = to_loopback || mapped(header.source) || mapped(header.destination);
+    if impossible || nobody || header.source == header.destination {
         return Err(Reason::ImpossibleSource);
     }
     Ok(())

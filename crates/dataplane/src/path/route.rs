@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::flows::{Place, Side};
 use crate::inspect::Seen;
 use crate::{CORE, Dataplane, InterfaceId, InterfaceKind, MAIN, Question, Route, TableId};
@@ -76,6 +78,17 @@ impl Dataplane {
             Some(route) => self.side_of(route),
             None => side,
         }
+    }
+
+    /// True for the address of all hosts of a network that lies right behind a packet port. Nothing is passed on to it
+    /// (RFC 2644 section 2), and nobody has it for a source (RFC 1812 section 5.3.7): one packet would become as many answers as
+    /// there are hosts.
+    pub(super) fn is_for_all(&self, route: &Route, address: IpAddr) -> bool {
+        let IpNet::V4(network) = route.network else { return false };
+        route.gateway.is_none()
+            && network.prefix_len() < 31
+            && address == IpAddr::V4(network.broadcast())
+            && self.side(route.interface).place == Place::Port
     }
 
     pub(crate) fn side(&self, interface: InterfaceId) -> Side {

@@ -257,3 +257,56 @@ fn no_packet_becomes_many() {
     // Nothing an attacker compresses is ever unpacked: the next header of IPComp is no IP packet.
     nothing_passes_sealed(&[(vec![4, 0, 0, 2, 0x63, 0], 108)], Reason::NextHeader);
 }
+
+#[test]
+fn an_ipv4_address_dressed_as_ipv6() {
+    let to = |from: &str, to: &str| {
+        changed(ping("2001:db8:1::10", "2001:db8:2::10", 8), |packet| {
+            for (at, address) in [(8, ip(from)), (24, ip(to))] {
+                let IpAddr::V6(address) = address else { panic!("{address}") };
+                packet[at..at + 16].copy_from_slice(&address.octets());
+            }
+        })
+    };
+    nothing_passes(
+        &[
+            to("::ffff:127.0.0.1", BRANCH_HOST_V6),
+            to("::ffff:172.16.1.10", BRANCH_HOST_V6),
+            to(HEAD_HOST_V6, "::ffff:192.168.11.10"),
+        ],
+        Reason::ImpossibleSource,
+    );
+}
+
+#[test]
+fn one_packet_to_all_hosts_of_a_network_or_from_all() {
+    use super::firewall::{Firewall, INSIDE, STRANGER};
+    let mut firewall = Firewall::new(vec![Rule { log: None, ..Rule::new("all", RuleAction::Allow) }]);
+    firewall.drops(WAN, &ping(STRANGER, "10.0.0.255", 8), Reason::NotUnicast, &[]);
+    firewall.drops(LAN, &ping("10.0.0.255", STRANGER, 8), Reason::ImpossibleSource, &["impossible_source"]);
+    firewall.drops(LAN, &ping("10.0.0.255", "10.0.0.1", 8), Reason::ImpossibleSource, &["impossible_source"]);
+    firewall.passes(WAN, &ping(STRANGER, INSIDE, 8));
+    firewall.passes(LAN, &ping(INSIDE, "203.0.113.255", 8));
+}
+
+#[test]
+fn a_flood_of_connections_that_nobody_answers_ends_none_that_somebody_has() {
+    use super::firewall::{Firewall, INSIDE, SERVER, bare};
+    let settings = Settings { connections_max: 40, when_full: WhenFull::Replace, ..settings() };
+    let rules = vec![Rule { log: None, ..Rule::new("all", RuleAction::Allow) }];
+    let mut firewall = Firewall::with(Policy { rules, settings, ..bare() });
+    for port in 1..=30 {
+        let (client, server) = ((INSIDE, port), (SERVER, 80));
+        firewall.passes(LAN, &tcp(client, server, tcp::SYN, 100, 0));
+        firewall.passes(firewall::DMZ, &tcp(server, client, tcp::SYN | tcp::ACK, 500, 101));
+        firewall.passes(LAN, &tcp(client, server, tcp::ACK, 101, 501));
+    }
+    firewall.now = at(3000);
+    for number in 0..500_u16 {
+        let from = format!("203.0.{}.{}", number / 250 + 1, number % 250 + 1);
+        firewall.passes(WAN, &tcp((&from, 1000), (SERVER, 80), tcp::SYN, 1, 0));
+        firewall.passes(WAN, &udp((&from, 1000), (SERVER, 53), b"x"));
+    }
+    let open = firewall.gateway.connections(firewall.now).filter(|flow| flow.state == "TCP_OPEN").count();
+    assert_eq!(open, 30);
+}
