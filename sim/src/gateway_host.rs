@@ -307,6 +307,13 @@ impl GatewayHost {
                 }
                 self.log.push_back((at, record));
             }
+            // This machine has no network card that the gateway could own.
+            Action::Gateway(
+                engine::Action::Ports(_)
+                | engine::Action::Frame { .. }
+                | engine::Action::Filter { .. }
+                | engine::Action::Lease { .. },
+            ) => {}
             Action::Gateway(engine::Action::Down) => self.is_down = true,
             Action::Reply { client, text, done } => {
                 self.replies.entry(client).or_default().push_back(Reply { text, done });

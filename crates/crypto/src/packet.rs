@@ -74,13 +74,13 @@ impl Sealer {
                     .seal_in_place_scatter(nonce, Aad::from(aad), text, &[], icv)
                     .map_err(|_| SealError::Cipher);
             }
-            Keys::Cbc(key, _) => {
+            Keys::Cbc(keys) => {
                 let context = encryption_context(iv).ok_or(SealError::Cipher)?;
-                key.less_safe_encrypt(text, context).map_err(|_| SealError::Cipher)?;
+                keys.0.less_safe_encrypt(text, context).map_err(|_| SealError::Cipher)?;
             }
             Keys::Null(_) => {}
         }
-        if let Keys::Cbc(_, mac) | Keys::Null(mac) = &self.keys {
+        if let Some(mac) = self.keys.mac() {
             let tag = authenticate(mac, [aad, iv, text, tail]);
             let tag = tag.as_ref().get(..icv.len()).ok_or(SealError::Cipher)?;
             icv.copy_from_slice(tag);
@@ -122,7 +122,7 @@ impl Opener {
     /// never holds unauthenticated plaintext, and is of no further use.
     pub fn open(&self, iv: &[u8], aad: &[u8], tail: &[u8], text: &mut [u8], icv: &[u8]) -> Result<(), OpenError> {
         check(self.encryption, self.icv_len, iv, tail, text.len(), icv.len())?;
-        if let Keys::Cbc(_, mac) | Keys::Null(mac) = &self.keys {
+        if let Some(mac) = self.keys.mac() {
             let tag = authenticate(mac, [aad, iv, text, tail]);
             let tag = tag.as_ref().get(..icv.len()).ok_or(OpenError::Forged)?;
             if !bool::from(tag.ct_eq(icv)) {
@@ -134,9 +134,9 @@ impl Opener {
                 let nonce = gcm.nonce(iv).ok_or(OpenError::Forged)?;
                 gcm.key.open_in_place_separate_tag(nonce, Aad::from(aad), icv, text).map_err(|_| OpenError::Forged)?;
             }
-            Keys::Cbc(key, _) => {
+            Keys::Cbc(keys) => {
                 let context = encryption_context(iv).ok_or(OpenError::Forged)?;
-                key.decrypt(text, DecryptionContext::from(context)).map_err(|_| OpenError::Forged)?;
+                keys.0.decrypt(text, DecryptionContext::from(context)).map_err(|_| OpenError::Forged)?;
             }
             Keys::Null(_) => {}
         }
@@ -156,12 +156,23 @@ impl fmt::Debug for Opener {
     }
 }
 
-/// Expanded keys; `Block` is the direction of a CBC cipher. Kept in place, not behind a pointer: one less to follow per
-/// packet.
+/// Expanded keys; `Block` is the direction of a CBC cipher. The library keeps those of GCM behind a pointer already; the
+/// others, which take some 1,700 bytes, stand behind one of ours, so that not every SA pays for them.
 enum Keys<Block> {
     Gcm(Gcm),
-    Cbc(Block, hmac::Key),
-    Null(hmac::Key),
+    Cbc(Box<(Block, hmac::Key)>),
+    Null(Box<hmac::Key>),
+}
+
+impl<Block> Keys<Block> {
+    /// The key of the HMAC, where there is one.
+    fn mac(&self) -> Option<&hmac::Key> {
+        match self {
+            Self::Gcm(_) => None,
+            Self::Cbc(keys) => Some(&keys.1),
+            Self::Null(mac) => Some(mac),
+        }
+    }
 }
 
 struct Gcm {
@@ -210,7 +221,7 @@ impl<Block> Keys<Block> {
             }
             (Encryption::AesGcm16(_), _) => Err(KeyError::IntegrityTwice { encryption }),
             (_, None) => Err(KeyError::IntegrityMissing { encryption }),
-            (Encryption::Null, Some(integrity)) => Ok(Self::Null(mac_key(integrity, integrity_key)?)),
+            (Encryption::Null, Some(integrity)) => Ok(Self::Null(Box::new(mac_key(integrity, integrity_key)?))),
             (Encryption::AesCbc(bits), Some(integrity)) => {
                 let algorithm = match bits {
                     128 => &cipher::AES_128,
@@ -218,13 +229,13 @@ impl<Block> Keys<Block> {
                     _ => &cipher::AES_256,
                 };
                 let key = UnboundCipherKey::new(algorithm, key).and_then(cbc).map_err(|_| unusable)?;
-                Ok(Self::Cbc(key, mac_key(integrity, integrity_key)?))
+                Ok(Self::Cbc(Box::new((key, mac_key(integrity, integrity_key)?))))
             }
             (Encryption::TripleDes, Some(integrity)) => {
                 #[expect(deprecated, reason = "3DES is kept to talk to old peers")]
                 let algorithm = &cipher::DES_EDE3_FOR_LEGACY_USE_ONLY;
                 let key = UnboundCipherKey::new(algorithm, key).and_then(cbc).map_err(|_| unusable)?;
-                Ok(Self::Cbc(key, mac_key(integrity, integrity_key)?))
+                Ok(Self::Cbc(Box::new((key, mac_key(integrity, integrity_key)?))))
             }
         }
     }

@@ -18,6 +18,7 @@ use crate::inspect::Seen;
 use crate::log_limit::LogLimit;
 use crate::nat::pools::Pools;
 use crate::path::judge::Own;
+use crate::path::peers::Peers;
 use crate::path::route::Hops;
 use crate::path::{Denial, ORIGINATED, Over, Source, Work};
 use crate::routes::Tables;
@@ -80,6 +81,7 @@ pub struct Dataplane {
     pub(crate) log_limit: LogLimit,
     pub(crate) answers: AnswerLimit,
     pub(crate) pools: Pools,
+    pub(crate) peers: Peers,
     pub(crate) random: Random,
     pub(crate) pool: Pool,
     /// Packets that begin at the top of the path.
@@ -132,6 +134,7 @@ impl Dataplane {
             sweep: None,
             policy,
             pools: Pools::default(),
+            peers: Peers::default(),
             random,
             flows: Flows::new(hash_key),
             fragments: Fragments::default(),

@@ -59,6 +59,7 @@ reasons! {
     AskedLimit "asked_limit" "SAs for as many hosts or ports as may be are being asked for already."
     TunnelUnavailable "tunnel_unavailable" "The tunnel is down and will not come up for this packet."
     TooBig "too_big" "The packet is longer than the tunnel takes and must not be fragmented; its sender was told."
+    NoNeighbour "no_neighbour" "Nobody on the link of a packet port answers for the next hop; the sender was told."
     OuterRoute "outer_route" "No route leads to the peer by an interface that outer packets can leave by."
     NotSealed "not_sealed" "The packet could not be encrypted."
     EspMalformed "esp_malformed" "The ESP packet is truncated, or its length does not fit the cipher."

@@ -6,9 +6,10 @@ use base::{Buffer, Instant};
 use wire::icmp::{self, Problem};
 use wire::{ip, tcp};
 
+use crate::flows::Place;
 use crate::inspect::{Seen, Transport};
-use crate::path::{Source, Work};
-use crate::{CORE, Dataplane};
+use crate::path::{Denial, Source, Work};
+use crate::{CORE, Dataplane, Output, Reason};
 
 /// Resets, and errors about anything but size, in a second (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 f: such answers are rate limited).
 pub const ANSWERS_PER_SECOND: u32 = 200;
@@ -60,6 +61,35 @@ impl Dataplane {
         if let Some(packet) = icmp::error_packet(problem, source, seen.ip.source, offender) {
             self.queue_answer(work.source, &packet);
         }
+    }
+
+    /// A packet that had left by a packet port comes back: nobody there answers for its next hop. Its sender is told, who
+    /// knows it as it was before it was translated (RFC 1812 section 5.3.3).
+    pub fn unreachable(&mut self, now: Instant, packet: Buffer, out: &mut Vec<Output>) {
+        self.begin(now, out);
+        let mut work = Work::new(packet, Source::Originated(None));
+        work.header = ip::Header::parse(work.packet.bytes()).ok().filter(|header| header.fragment.is_none());
+        // Our own packets, those that peers are sent among them, have no connection; nobody waits to be told.
+        let found = work.seen().and_then(|seen| self.flows.find(&seen.key().reversed()));
+        if let Some((slot, back)) = found
+            && let Some(flow) = self.flows.get(slot)
+        {
+            let way = back.other();
+            let side = flow.ends(way).0.side();
+            work.original = Some(flow.keys(way).0);
+            work.source = match side.place {
+                Place::Core => Source::Originated(None),
+                Place::Host => Source::Port,
+                Place::Port => Source::Link(side.interface),
+                Place::Tunnel => Source::Tunnel(side.interface),
+            };
+        }
+        let denial = match work.source {
+            Source::Originated(_) => Denial::of(Reason::NoNeighbour),
+            _ => Denial::telling(Reason::NoNeighbour, Problem::HostUnreachable),
+        };
+        self.deny(now, work, denial, out);
+        self.run_queue(now, out);
     }
 
     /// Refuses a packet: resets a TCP connection, says "prohibited" to everything else.

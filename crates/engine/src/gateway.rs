@@ -7,6 +7,7 @@ use ike::{ChildId, ChildSa, Endpoint, Path, TunnelId};
 use objects::Snapshot;
 
 use crate::keeper::{Keeper, Order};
+use crate::layer2::{Layer2, WantedPort};
 use crate::packets::{Packets, Pick, Shards};
 use crate::ping::{Ping, PingEvent, PingId, PingRefused, Pings};
 use crate::{Action, HostRoute, Input, NameStatus, WatchStatus, events, translate};
@@ -21,9 +22,12 @@ const KEEP_ALIVE: [u8; 1] = [0xff];
 /// A gateway without a socket, clock or thread. The same seed, configuration and inputs give the same actions.
 #[derive(Debug)]
 pub struct Gateway {
-    snapshot: Arc<Snapshot>,
+    pub(crate) snapshot: Arc<Snapshot>,
     ike: Endpoint,
-    data: Packets,
+    pub(crate) data: Packets,
+    pub(crate) layer2: Layer2,
+    pub(crate) wanted_ports: Vec<WantedPort>,
+    pub(crate) link_out: Vec<link::Output>,
     pings: Pings,
     keeper: Keeper,
     routes: Option<Vec<HostRoute>>,
@@ -31,7 +35,7 @@ pub struct Gateway {
     going_down: bool,
     ike_out: Vec<ike::Output>,
     ike_spare: Vec<ike::Output>,
-    data_out: Vec<dataplane::Output>,
+    pub(crate) data_out: Vec<dataplane::Output>,
     data_spare: Vec<dataplane::Output>,
 }
 
@@ -58,6 +62,7 @@ impl Gateway {
         let mut random = Random::from_seed(seed);
         let (ike, hash_key, pings) = (random.fork(), random.u64(), random.fork());
         let mut keeper = Keeper::new(random.fork());
+        let layer2 = random.fork();
         keeper.configure(now, &snapshot);
         let policy = Arc::new(translate::policy(&snapshot, keeper.told()));
         let mut gateway = Self {
@@ -65,6 +70,9 @@ impl Gateway {
             ike: Endpoint::new(ike),
             data: Packets::new(Dataplane::with_hash_key(policy, hash_key)),
             pings: Pings::new(pings),
+            layer2: Layer2::new(layer2),
+            wanted_ports: Vec::new(),
+            link_out: Vec::new(),
             keeper,
             routes: None,
             routes_changed: true,
@@ -88,6 +96,9 @@ impl Gateway {
                 let outer = Outer { local: SocketAddr::new(local, 0), remote: SocketAddr::new(remote, 0), udp: false };
                 self.data.line.esp(mono, outer, ds, payload, &mut self.data_out);
             }
+            Input::Frame { port, frame } => self.layer2.link.frame(mono, port, frame, &mut self.link_out),
+            Input::Port(open) => self.port_opened(mono, open, out),
+            Input::Ask { interface, address } => self.layer2.link.ask(mono, interface, address, &mut self.link_out),
             Input::Shard(output) => self.data_output(mono, output, out),
             Input::Finished { ticket, result } => self.keeper.finished(mono, &self.snapshot, ticket, result),
             Input::Links { down } => self.keeper.links(mono, &self.snapshot, down),
@@ -99,6 +110,8 @@ impl Gateway {
         self.settle(mono, out);
         self.keep(now, out);
         if self.routes_changed {
+            self.configure_ports(mono, out);
+            self.settle(mono, out);
             self.publish_routes(out);
         }
         if self.going_down && self.ike.is_quiet() {
@@ -111,8 +124,9 @@ impl Gateway {
     pub fn next_deadline(&self) -> Option<(Instant, &'static str)> {
         let data = self.data.line.next_deadline().map(|at| (at, "packet path"));
         let ping = self.pings.next_deadline().map(|at| (at, "ping"));
+        let link = self.layer2.link.next_deadline().map(|at| (at, "link layer"));
         let keeper = self.keeper.next_deadline().map(|at| (at, "names, schedules, monitors"));
-        [self.ike.next_deadline(), data, ping, keeper].into_iter().flatten().min()
+        [self.ike.next_deadline(), data, link, ping, keeper].into_iter().flatten().min()
     }
 
     /// The configuration in use.
@@ -255,6 +269,9 @@ impl Gateway {
         if self.data.line.next_deadline().is_some_and(|at| at <= now) {
             self.data.line.expire(now, &mut self.data_out);
         }
+        if self.layer2.link.next_deadline().is_some_and(|at| at <= now) {
+            self.layer2.link.expire(now, &mut self.link_out);
+        }
         while let Some(packet) = self.pings.next_packet(now) {
             self.data.originate(now, None, packet, &mut self.data_out);
         }
@@ -262,7 +279,8 @@ impl Gateway {
 
     /// Carries outputs between the two sides until both have nothing more to say.
     fn settle(&mut self, now: Instant, out: &mut Vec<Action>) {
-        while !self.data_out.is_empty() || !self.ike_out.is_empty() {
+        while !self.data_out.is_empty() || !self.ike_out.is_empty() || !self.link_out.is_empty() {
+            self.settle_link(now, out);
             let mut batch = std::mem::replace(&mut self.data_out, std::mem::take(&mut self.data_spare));
             for output in batch.drain(..) {
                 self.data_output(now, output, out);
@@ -335,8 +353,9 @@ impl Gateway {
                 out.push(Action::Esp { local: local.ip(), remote: remote.ip(), ds, payload: packet });
             }
             dataplane::Output::Ike { local, remote, payload, .. } => self.message(now, local, remote, payload),
-            // Nothing carries frames of packet ports yet.
-            dataplane::Output::Link { packet, .. } => self.data.line.recycle(packet),
+            dataplane::Output::Link { interface, next_hop, packet } => {
+                self.layer2.send(now, interface, next_hop, packet, &mut self.link_out);
+            }
             dataplane::Output::Exception(exception) => self.exception(now, exception),
             dataplane::Output::Log(record) => out.push(Action::Log(record)),
         }
@@ -364,12 +383,12 @@ impl Gateway {
                 if path.local.port() == NAT_T_PORT {
                     payload.prepend(NON_ESP_MARKER.len()).copy_from_slice(&NON_ESP_MARKER);
                 }
-                out.push(Action::Datagram { local: path.local, remote: path.remote, ds, payload });
+                self.data.line.send_outer(now, path.local, path.remote, ds, payload, &mut self.data_out);
             }
             ike::Output::KeepAlive { path } => {
                 let mut payload = self.data.line.buffer();
                 payload.extend(&KEEP_ALIVE);
-                out.push(Action::Datagram { local: path.local, remote: path.remote, ds: 0, payload });
+                self.data.line.send_outer(now, path.local, path.remote, 0, payload, &mut self.data_out);
             }
             ike::Output::Install(sa) => self.install(now, &sa, out),
             ike::Output::StopSending(id) => self.control(now, Control::StopSending(SaId(id.0))),
@@ -451,6 +470,7 @@ impl Gateway {
         let event = events::ShutdownBegun { ike_sas: self.ike.ike_sas(now).len() };
         out.push(Action::Log(event.record()));
         self.ike.shut_down(now, &mut self.ike_out);
+        self.layer2.link.shutdown(now, &mut self.link_out);
         self.going_down = true;
     }
 

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use base::{Buffer, Record};
 use ipnet::IpNet;
+use link::PortId;
 use objects::Snapshot;
 
 use crate::job::{Job, JobResult, Ticket};
+use crate::{OpenPort, WantedPort};
 
 /// What happens to a gateway.
 #[derive(Debug)]
@@ -36,6 +38,22 @@ pub enum Input {
         ds: u8,
         /// The packet.
         payload: Buffer,
+    },
+    /// A frame from a packet port; with shards, one that a follower cannot judge.
+    Frame {
+        /// The port.
+        port: PortId,
+        /// The frame, from its Ethernet header.
+        frame: Buffer,
+    },
+    /// A packet port is open, or its carrier has come or gone.
+    Port(OpenPort),
+    /// A follower wants to know a neighbour.
+    Ask {
+        /// On which interface.
+        interface: link::InterfaceId,
+        /// Whom.
+        address: IpAddr,
     },
     /// What a shard of the packet path has handed out for the gateway: everything but packets that leave.
     Shard(dataplane::Output),
@@ -85,6 +103,31 @@ pub enum Action {
         ds: u8,
         /// The packet from its ESP header.
         payload: Buffer,
+    },
+    /// Own exactly these network cards at layer 2, and tell of each with [`Input::Port`].
+    Ports(Vec<WantedPort>),
+    /// Send a frame by a packet port.
+    Frame {
+        /// The port.
+        port: PortId,
+        /// The frame, from its Ethernet header.
+        frame: Buffer,
+    },
+    /// What a card must let through beside frames to its own address.
+    Filter {
+        /// The port.
+        port: PortId,
+        /// Addresses and groups.
+        filter: link::Filter,
+    },
+    /// A DHCP server has lent an address to a packet port, or it is lost: the configuration is to be compiled with it.
+    Lease {
+        /// The card's name in the kernel.
+        device: String,
+        /// The VLAN; `None`: without tag.
+        vlan: Option<u16>,
+        /// `None`: there is no address any more.
+        lease: Option<objects::Lease>,
     },
     /// Do this, and say [`Input::Finished`] in the end.
     Start(Job),

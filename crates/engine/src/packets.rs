@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::LinkControl;
 use base::{Buffer, Instant};
 use dataplane::{ConnectionStatus, Control, Counters, Dataplane, Output, Over, Policy, Route, SaError, SaId, SaUsage};
 
@@ -15,6 +16,8 @@ pub type Pick = Arc<dyn Fn(&ConnectionStatus) -> bool + Send + Sync>;
 pub trait Shards: fmt::Debug {
     /// Tells every shard, each in the order of the calls.
     fn control(&mut self, control: Control);
+    /// Tells the link layer of every shard, each in the order of the calls.
+    fn link_control(&mut self, control: LinkControl);
     /// Sends a packet of the gateway's own, by this way or by the routes.
     fn originate(&mut self, over: Option<Over>, packet: Buffer);
     /// The connections of all shards that `pick` picks, `limit` of them at most, and how many there are.
@@ -52,6 +55,13 @@ impl Packets {
                 shards.control(control);
                 Ok(())
             }
+        }
+    }
+
+    /// Tells the link layers of the shards. The leader is the gateway's.
+    pub(crate) fn link_control(&mut self, control: LinkControl) {
+        if let Some(shards) = &mut self.shards {
+            shards.link_control(control);
         }
     }
 
@@ -121,6 +131,10 @@ mod tests {
                 Control::Remove(_) => "remove",
                 _ => "other",
             });
+        }
+
+        fn link_control(&mut self, _: LinkControl) {
+            self.0.borrow_mut().push("link");
         }
 
         fn originate(&mut self, _: Option<Over>, _: Buffer) {

@@ -176,7 +176,11 @@ impl Device {
     }
 
     /// The host's interfaces or addresses changed: every configuration is seen against them anew.
-    pub(crate) fn interfaces_changed(&mut self, now: Now, interfaces: Vec<HostInterface>, out: &mut Vec<Action>) {
+    pub(crate) fn interfaces_changed(&mut self, now: Now, mut interfaces: Vec<HostInterface>, out: &mut Vec<Action>) {
+        for interface in &mut interfaces {
+            let of_it = self.leases.iter().filter(|((device, _), _)| *device == interface.name);
+            interface.leases = of_it.map(|(_, lease)| lease.clone()).collect();
+        }
         if interfaces == self.interfaces {
             return;
         }

@@ -73,6 +73,9 @@ pub struct Device {
     pub(crate) gateway: Gateway,
     pub(crate) workspace: Workspace,
     pub(crate) interfaces: Vec<HostInterface>,
+    /// What DHCP servers have lent, by the card's name in the kernel and the VLAN.
+    pub(crate) leases: BTreeMap<(String, Option<u16>), objects::Lease>,
+    leases_changed: bool,
     pub(crate) activation: Activation,
     pub(crate) sessions: BTreeMap<ClientId, Session>,
     /// When the next session's queue goes on, where one waits for its turn.
@@ -101,6 +104,8 @@ impl Device {
             gateway: Gateway::new(gateway_seed, now, Arc::clone(&snapshot)),
             workspace: Workspace::new(tree),
             interfaces,
+            leases: BTreeMap::new(),
+            leases_changed: false,
             activation: Activation::new(snapshot),
             sessions: BTreeMap::new(),
             turn: None,
@@ -144,6 +149,10 @@ impl Device {
         let waits = self.sessions.values().any(Session::wants_turn);
         self.turn = waits.then(|| now.mono + Duration::from_micros(1));
         self.flush(out);
+        if std::mem::take(&mut self.leases_changed) {
+            self.interfaces_changed(now, self.interfaces.clone(), out);
+            self.flush(out);
+        }
     }
 
     /// When the device wants its next [`engine::Input::Deadline`], and what for.
@@ -174,9 +183,25 @@ impl Device {
         self.gateway.recycle(buffer);
     }
 
-    /// Hands on what the gateway wants done.
+    /// Hands on what the gateway wants done. Addresses that DHCP servers have lent are the device's own matter.
     pub(crate) fn flush(&mut self, out: &mut Vec<Action>) {
-        out.extend(self.actions.drain(..).map(Action::Gateway));
+        for action in self.actions.drain(..) {
+            match action {
+                engine::Action::Lease { device, vlan, lease } => {
+                    self.leases_changed = true;
+                    match lease {
+                        Some(lease) => drop(self.leases.insert((device, vlan), lease)),
+                        None => drop(self.leases.remove(&(device, vlan))),
+                    }
+                }
+                action => out.push(Action::Gateway(action)),
+            }
+        }
+    }
+
+    /// Packets go through shards on threads of the shell from now on, before the first packet.
+    pub fn hand_over(&mut self, shards: Box<dyn engine::Shards>) {
+        self.gateway.hand_over(shards);
     }
 
     /// Steps the gateway for the device's own purposes.

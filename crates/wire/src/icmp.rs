@@ -82,6 +82,8 @@ pub enum Problem {
     TimeExceeded,
     /// An administrator forbids it.
     Prohibited,
+    /// Nobody answers for the address on its link.
+    HostUnreachable,
 }
 
 impl Problem {
@@ -96,6 +98,9 @@ impl Problem {
             // RFC 1812 section 5.2.7.1: code 13; RFC 4443 section 3.1: code 1.
             (Self::Prohibited, false) => (3, 13, 0),
             (Self::Prohibited, true) => (1, 1, 0),
+            // RFC 1812 section 5.2.7.1: code 1; RFC 4443 section 3.1: code 3.
+            (Self::HostUnreachable, false) => (3, 1, 0),
+            (Self::HostUnreachable, true) => (1, 3, 0),
         }
     }
 }

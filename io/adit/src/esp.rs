@@ -1,5 +1,6 @@
 //! The raw sockets for IP protocol 50.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
@@ -31,6 +32,11 @@ impl EspPort {
         datagram::prepare(&socket, ipv6)
             .map_err(|error| Exit::failed(format!("the raw socket for ESP cannot be set up: {error}")))?;
         Ok(Ok(Self { socket, ipv6 }))
+    }
+
+    /// The same socket for another thread to send by.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()?, ipv6: self.ipv6 })
     }
 
     /// True for the IPv6 socket.

@@ -145,6 +145,46 @@ base::events! {
         sysctls: usize,
     }
 
+    /// A worker had more to tell than the control thread took: log lines and requests of the packet path (`reports`), and
+    /// messages of IKE and packets for the gateway itself (`packets`) were lost. A flood of such packets is the usual reason.
+    WorkerMailLost = 03_299_031 rev 1, Warning, SYSTEM, "worker_mail_lost", action "drop" {
+        reports: u64,
+        packets: u64,
+    }
+
+    /// A worker did not take an SA that the control thread had taken: packets of this SA that reach this worker are lost
+    /// until it is rekeyed. An error in the program: please report it.
+    WorkerRefusedSa = 03_299_032 rev 1, Error, SYSTEM, "worker_refused_sa", action "none" {
+        reason: String,
+    }
+
+    /// Workers did not answer within a second what an operator wanted to know: a list of connections, or statistics, lacks
+    /// their part, or they close connections later. They are busy; one that hangs ends the gateway.
+    WorkersSilent = 03_299_033 rev 1, Warning, SYSTEM, "workers_silent", action "none" {
+        answers_missing: usize,
+    }
+
+    /// A network card that the configuration wants as a packet port cannot be opened. Check the name in EthernetDevice, and
+    /// that the kernel has such an Ethernet interface; it is tried again when the host's interfaces change.
+    CardRefused = 03_299_040 rev 1, Error, SYSTEM, "card_refused", action "none" {
+        device: String,
+        reason: String,
+    }
+
+    /// The network card was asked to let through frames to further addresses, which proxy ARP and published addresses need,
+    /// and would not.
+    CardFilterRefused = 03_299_041 rev 1, Warning, SYSTEM, "card_filter_refused", action "none" {
+        port: u16,
+        reason: String,
+    }
+
+    /// Frames could not be sent by a packet port and are lost. Check that the card is up and that its queue is long enough.
+    FramesNotSent = 03_299_042 rev 1, Warning, SYSTEM, "frames_not_sent", action "drop" {
+        device: String,
+        reason: String,
+        frames: u64,
+    }
+
     /// Whoever reads standard output does not keep up: lines of the log were dropped here, so that the gateway did not
     /// have to wait. Give the log a faster reader, or log less.
     LogLinesDropped = 03_299_030 rev 1, Warning, SYSTEM, "log_lines_dropped", action "drop" {

@@ -49,11 +49,16 @@ impl Sleeper {
         idle
     }
 
-    /// Says that the worker does not wait any more, for whatever reason.
+    /// Says that the worker does not wait any more, because others woke it.
     pub fn woken(&self) {
-        self.0.asleep.store(false, Ordering::Relaxed);
-        // Also when something else woke us: a waker may have been a little late the last time.
+        self.busy();
         let _ = rustix::io::read(&self.0.event, &mut [0; 8]);
+    }
+
+    /// Says that the worker does not wait any more, because there is something else to do. A waker may be a little late:
+    /// then the next wait is a short one.
+    pub fn busy(&self) {
+        self.0.asleep.store(false, Ordering::Relaxed);
     }
 }
 

@@ -24,10 +24,11 @@ mod run;
 mod screen;
 mod signals;
 mod store;
+mod workers;
 
 use std::process::ExitCode;
 
-use adit::{datagram, epoll, esp, exit, tun, udp};
+use adit::{datagram, epoll, esp, exit, handover, nic, packet, tun, udp};
 
 fn main() -> ExitCode {
     let outcome = match arguments::parse() {

@@ -11,6 +11,7 @@ mod batch;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use link::Filter;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use crate::datagram;
@@ -22,6 +23,16 @@ pub use batch::{FRAME_MAX, Frame, FrameReceiveBatch, FrameSendBatch};
 #[derive(Debug)]
 pub struct PacketPort {
     socket: OwnedFd,
+}
+
+/// What a card lets through: addresses of a kind.
+type Membership = (libc::c_int, [u8; 6]);
+
+fn memberships(filter: &Filter) -> Vec<Membership> {
+    let unicast = filter.unicast.iter().map(|mac| (libc::PACKET_MR_UNICAST, mac.0));
+    let groups = filter.groups.iter().map(|mac| (libc::PACKET_MR_MULTICAST, mac.0));
+    let all = filter.all_groups.then_some((libc::PACKET_MR_ALLMULTI, [0; 6]));
+    unicast.chain(groups).chain(all).collect()
 }
 
 /// Frames that came and that the kernel had no room for, since the last time it was asked.
@@ -55,6 +66,32 @@ impl PacketPort {
             group.iter().try_for_each(Self::open)?;
         }
         Ok(group)
+    }
+
+    /// Has the card let frames through to these addresses beside its own, and no more to those of `before`. Never all of
+    /// them: a card that is not asked for what is others' leaves it outside.
+    pub fn set_filter(&self, nic: &Nic, before: &Filter, after: &Filter) -> io::Result<()> {
+        let (gone, come) = (memberships(before), memberships(after));
+        // First what comes: an address that is in both never is away.
+        for membership in come.iter().filter(|membership| !gone.contains(membership)) {
+            self.member(nic, libc::PACKET_ADD_MEMBERSHIP, *membership)?;
+        }
+        for membership in gone.iter().filter(|membership| !come.contains(membership)) {
+            self.member(nic, libc::PACKET_DROP_MEMBERSHIP, *membership)?;
+        }
+        Ok(())
+    }
+
+    fn member(&self, nic: &Nic, option: libc::c_int, (kind, mac): Membership) -> io::Result<()> {
+        let [a, b, c, d, e, f] = mac;
+        let request = libc::packet_mreq {
+            mr_ifindex: libc::c_int::try_from(nic.index()).unwrap_or_default(),
+            mr_type: libc::c_ushort::try_from(kind).unwrap_or_default(),
+            mr_alen: 6,
+            mr_address: [a, b, c, d, e, f, 0, 0],
+        };
+        // SAFETY: both options take a packet_mreq.
+        unsafe { set(&self.socket, libc::SOL_PACKET, option, &request) }
     }
 
     /// Frames that were lost for lack of room since the last call.

@@ -1,11 +1,12 @@
 //! `adit run`: the gateway in the foreground. Opens everything, then turns what happens into inputs of the device and
-//! carries out its actions, on one thread, until it is told to stop.
+//! carries out its actions until it is told to stop. This is the control thread: packets are for the [`workers`].
+//!
+//! [`workers`]: crate::workers
 
-mod ports;
+mod cards;
 mod start;
 
 use std::collections::BTreeSet;
-use std::io;
 
 use base::{Duration, Instant, Now, UnixTime};
 use manage::{Action, ClientId, Device, Input};
@@ -25,7 +26,8 @@ use crate::protocol::{Reply, Request};
 use crate::routes::{Problem, Routes, Trouble};
 use crate::signals::{Signal, Signals};
 use crate::store::Writer;
-use ports::Ports;
+use crate::workers::{Failure, Outlets, Workers};
+use cards::{Cards, News as CardNews};
 
 /// How long peers have to acknowledge the deletion of SAs when we stop.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(3);
@@ -38,24 +40,46 @@ const SIGNALS: Token = Token(1);
 const MONITOR: Token = Token(2);
 const WRITER: Token = Token(3);
 const LISTENER: Token = Token(4);
-const JOBS: Token = Token(5);
-/// Ports count on from here.
-const PORTS: u64 = 10;
+const WORKERS: Token = Token(5);
+const JOBS: Token = Token(6);
+/// Network cards count on from here.
+const CARDS: u64 = 1_000;
 /// Clients count on from here.
-const CLIENTS: u64 = 1_000;
+const CLIENTS: u64 = 100_000;
 
 /// Runs the gateway until it is told to stop.
 pub fn run(options: &RunOptions) -> Result<(), Exit> {
     let mut shell = start::start(options)?;
-    let outcome = shell.go_on();
-    shell.clean_up();
-    outcome.map_err(|error| Exit::failed(format!("the gateway had to stop: {error}")))
+    match shell.go_on() {
+        Ok(()) => {
+            shell.clean_up();
+            Ok(())
+        }
+        Err(Failure::Port(error)) => {
+            shell.clean_up();
+            Err(Exit::failed(format!("the gateway had to stop: {error}")))
+        }
+        Err(Failure::Stuck(worker)) => {
+            shell.leave_shut();
+            Err(Exit::failed(format!(
+                "the gateway had to stop: worker {worker} does nothing any more; its tunnels' networks stay unreachable \
+                 until the next gateway starts"
+            )))
+        }
+    }
 }
 
 /// Everything that is open.
 struct Shell {
     device: Device,
-    ports: Ports,
+    /// For IKE, and for packets to the gateway itself.
+    outlets: Outlets,
+    workers: Workers,
+    /// What workers have sent.
+    inputs: Vec<engine::Input>,
+    /// The TUN device's number in the kernel.
+    tun_index: u32,
+    cards: Cards,
     control: Control,
     epoll: Epoll,
     signals: Signals,
@@ -79,7 +103,10 @@ struct Shell {
     stopping: Option<Instant>,
     /// Nothing more is to be done.
     down: bool,
+    /// Limits the reports of frames that could not be sent.
+    lost_frames: Damper,
     actions: Vec<Action>,
+    frames: Vec<(link::PortId, base::Buffer)>,
     news: Vec<News>,
 }
 
@@ -94,7 +121,7 @@ fn report_route(log: &mut Log, utc: UnixTime, Trouble { problem, route, reason }
 
 impl Shell {
     /// The loop.
-    fn go_on(&mut self) -> io::Result<()> {
+    fn go_on(&mut self) -> Result<(), Failure> {
         let mut ready = Vec::new();
         self.step(clock::now(), Input::Gateway(engine::Input::Deadline));
         self.look_at_links(clock::now());
@@ -104,15 +131,17 @@ impl Shell {
         self.announce();
         while !self.down {
             self.log.flush();
-            let timeout = if self.control.wants_turn() {
-                Some(Duration::ZERO)
+            let timeout = if self.control.wants_turn() || !self.workers.may_sleep() {
+                Duration::ZERO
             } else {
-                self.next_wake().map(|wake| wake.since(clock::now().mono))
+                self.next_wake().since(clock::mono())
             };
-            self.epoll.wait(timeout, &mut ready)?;
+            self.epoll.wait(Some(timeout), &mut ready).map_err(Failure::Port)?;
+            self.workers.woken();
             for token in &ready {
-                self.serve(*token)?;
+                self.serve(*token);
             }
+            self.heed_workers()?;
             self.expire(clock::now());
             self.control.turn(&mut self.news);
             self.flush(clock::now());
@@ -129,13 +158,14 @@ impl Shell {
         notify("READY=1");
     }
 
-    fn next_wake(&self) -> Option<Instant> {
+    fn next_wake(&self) -> Instant {
         let device = self.device.next_deadline().map(|(at, _)| at);
-        [device, self.settled, self.stopping].into_iter().flatten().min()
+        let others = [device, self.settled, self.stopping].into_iter().flatten();
+        others.fold(self.workers.next_beat(), Instant::min)
     }
 
     /// Something can be read.
-    fn serve(&mut self, token: Token) -> io::Result<()> {
+    fn serve(&mut self, token: Token) {
         match token {
             SIGNALS => self.heed_signals(),
             MONITOR => {
@@ -154,13 +184,15 @@ impl Shell {
                     self.step(now, Input::Stored { ticket, result });
                 }
             }
+            // Heard after all others in each turn.
+            WORKERS => {}
             JOBS => {
                 while let Some((ticket, result)) = self.jobs.finished() {
                     let finished = engine::Input::Finished { ticket, result };
                     self.step(clock::now(), Input::Gateway(finished));
                 }
             }
-            Token(number) if (PORTS..CLIENTS).contains(&number) => self.receive(number)?,
+            Token(number) if (CARDS..CLIENTS).contains(&number) => self.receive_frames(number),
             client => {
                 let mut news = std::mem::take(&mut self.news);
                 self.control.ready(client, &self.epoll, &mut news);
@@ -168,20 +200,48 @@ impl Shell {
                 self.heed_operators();
             }
         }
-        Ok(())
     }
 
-    /// Takes one batch from a port and carries it through.
-    fn receive(&mut self, number: u64) -> io::Result<()> {
+    /// Carries out what workers have sent, and looks whether they are well.
+    fn heed_workers(&mut self) -> Result<(), Failure> {
         let now = clock::now();
-        let count = self.ports.receive(number, &mut self.device)?;
-        for _ in 0..count {
-            if let Some(input) = self.ports.next() {
-                self.step(now, Input::Gateway(input));
+        let mut inputs = std::mem::take(&mut self.inputs);
+        self.workers.take(&mut inputs);
+        for input in inputs.drain(..) {
+            self.step(now, Input::Gateway(input));
+        }
+        self.inputs = inputs;
+        self.flush(now);
+        match self.workers.unanswered() {
+            0 => {}
+            answers_missing => self.log.event(now.utc, &events::WorkersSilent { answers_missing }),
+        }
+        self.workers.watch(now.mono)
+    }
+
+    /// Takes one batch from a network card and carries it through.
+    fn receive_frames(&mut self, number: u64) {
+        let now = clock::now();
+        let mut frames = std::mem::take(&mut self.frames);
+        let device = &mut self.device;
+        self.cards.receive(number, || device.buffer(), |port, frame| frames.push((port, frame)));
+        for (port, frame) in frames.drain(..) {
+            self.step(now, Input::Gateway(engine::Input::Frame { port, frame }));
+        }
+        self.frames = frames;
+        self.flush(now);
+    }
+
+    /// Tells the device, or the log, what has become of network cards.
+    fn heed_cards(&mut self, now: Now, news: Vec<CardNews>) {
+        for news in news {
+            match news {
+                CardNews::Open(open) => self.step(now, Input::Gateway(engine::Input::Port(open))),
+                CardNews::Refused { device, reason } => {
+                    self.log.event(now.utc, &events::CardRefused { device, reason });
+                }
             }
         }
-        self.flush(now);
-        Ok(())
     }
 
     /// Does what the time has come for.
@@ -254,16 +314,16 @@ impl Shell {
     fn perform(&mut self, now: Now, action: Action) {
         match action {
             Action::Gateway(engine::Action::Plain(packet)) => {
-                if let Some(event) = self.ports.write_plain(now.mono, &packet) {
-                    self.log.event(now.utc, &event);
+                if let Some(record) = self.outlets.write_plain(now.mono, &packet) {
+                    self.log.record(now.utc, &record);
                 }
                 self.device.recycle(packet);
             }
             Action::Gateway(engine::Action::Datagram { local, remote, ds, payload }) => {
-                self.ports.queue_datagram(local, remote, ds, payload);
+                self.outlets.queue_datagram(local, remote, ds, payload);
             }
             Action::Gateway(engine::Action::Esp { local, remote, ds, payload }) => {
-                self.ports.queue_esp(local, remote, ds, payload);
+                self.outlets.queue_esp(local, remote, ds, payload);
             }
             Action::Gateway(engine::Action::Start(job)) => self.jobs.take(job),
             Action::Gateway(engine::Action::Routes(routes)) => {
@@ -271,6 +331,18 @@ impl Shell {
                 self.apply_routes(now);
             }
             Action::Gateway(engine::Action::Log(record)) => self.log.record(now.utc, &record),
+            Action::Gateway(engine::Action::Ports(wanted)) => {
+                let news = self.cards.want(wanted, &self.epoll);
+                self.heed_cards(now, news);
+            }
+            Action::Gateway(engine::Action::Frame { port, frame }) => self.cards.queue(port, frame),
+            Action::Gateway(engine::Action::Filter { port, filter }) => {
+                if let Err(error) = self.cards.set_filter(port, filter) {
+                    self.log.event(now.utc, &events::CardFilterRefused { port: port.0, reason: error.to_string() });
+                }
+            }
+            // The device keeps these to itself.
+            Action::Gateway(engine::Action::Lease { .. }) => {}
             Action::Gateway(engine::Action::Down) => self.down = true,
             Action::Reply { client, text, done } => {
                 if !text.is_empty() {
@@ -298,12 +370,22 @@ impl Shell {
     fn flush(&mut self, now: Now) {
         self.heed_operators();
         let (device, log) = (&mut self.device, &mut self.log);
-        self.ports.flush(now.mono, |buffer| device.recycle(buffer), |event| log.event(now.utc, &event));
+        self.outlets.flush(now.mono, |buffer| device.recycle(buffer), |record| log.record(now.utc, &record));
+        let damper = &mut self.lost_frames;
+        self.cards.flush(
+            |buffer| device.recycle(buffer),
+            |device, error| {
+                if let Some(frames) = damper.count(now.mono) {
+                    let (device, reason) = (device.to_owned(), error.to_string());
+                    log.event(now.utc, &events::FramesNotSent { device, reason, frames });
+                }
+            },
+        );
     }
 
     /// Routes first: from the first packet that is forwarded, the tunnels' networks lead to us or nowhere.
     fn apply_routes(&mut self, now: Now) {
-        match self.routes.apply(&mut self.netlink, self.ports.tun_index()) {
+        match self.routes.apply(&mut self.netlink, self.tun_index) {
             Ok(troubles) => {
                 for trouble in troubles {
                     report_route(&mut self.log, now.utc, trouble);
@@ -360,7 +442,7 @@ impl Shell {
 
     /// The host has changed: tell the device, and see whether our routes are still there.
     fn look_at_interfaces(&mut self, now: Now) {
-        match self.netlink.interfaces(Some(self.ports.tun_index())) {
+        match self.netlink.interfaces(Some(self.tun_index)) {
             Ok(interfaces) if interfaces != self.interfaces => {
                 self.interfaces.clone_from(&interfaces);
                 self.step(now, Input::Interfaces(interfaces));
@@ -374,6 +456,8 @@ impl Shell {
             }
         }
         self.look_at_links(now);
+        let news = self.cards.look(&self.epoll);
+        self.heed_cards(now, news);
         self.apply_routes(now);
     }
 
@@ -384,6 +468,14 @@ impl Shell {
         self.forwarding.restore();
         self.routes.want(Vec::new());
         self.apply_routes(clock::now());
+        self.workers.stop();
+        self.log.finish();
+    }
+
+    /// Ends as if killed: what goes back is what the next gateway puts back, so that until then nothing that belongs into
+    /// a tunnel takes another way.
+    fn leave_shut(&mut self) {
+        self.control.close();
         self.log.finish();
     }
 }

@@ -141,6 +141,11 @@ impl Queue {
         Ok((Self { device }, name))
     }
 
+    /// The same queue for another thread to write to.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { device: self.device.try_clone()? })
+    }
+
     fn set_offloads(&self, offloads: Offloads) -> io::Result<()> {
         let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
         let udp = libc::TUN_F_CSUM | libc::TUN_F_USO4 | libc::TUN_F_USO6;

@@ -64,6 +64,11 @@ impl UdpPort {
         Ok(Ok(group))
     }
 
+    /// The same socket for another thread to send by.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()?, ..*self })
+    }
+
     /// The port it is bound to.
     pub fn port(&self) -> u16 {
         self.port

@@ -2,7 +2,7 @@
 
 use sim::{Plan, Seconds};
 
-use crate::office::{assert_nothing_leaked, offices};
+use crate::office::{agree, assert_nothing_leaked, ike_sas, offices};
 
 #[test]
 fn tcp_arrives_whole_both_ways_over_a_bad_link() {
@@ -88,4 +88,32 @@ fn the_same_seed_gives_byte_equal_actions() {
     assert!(!first.0.is_empty());
     assert!(first == again, "the same seed gave another history");
     assert!(first.0 != other.0 && first.1 != other.1, "another seed gave the same history");
+}
+
+#[test]
+fn hosts_and_ports_get_sas_of_their_own_where_the_tunnel_says_so() {
+    for (per, expected) in [("Host", 1), ("Port", 3)] {
+        let (mut world, net) = offices(9, Plan::example().tunnel(&format!("SetupSAPer={per}")));
+        let ping = world.ping_out(&net, 500.millis());
+        let first = world.transfer(net.hq.host, net.branch.host, 100_000);
+        let second = world.transfer(net.hq.host, net.branch.host, 100_000);
+        let done = world.run_until(60.secs(), |_| first.is_complete() && second.is_complete() && ping.answers() > 5);
+        assert!(done, "{per}: {first:?} {second:?} {ping:?}");
+        let sas = ike_sas(&mut world, net.hq.gateway);
+        assert_eq!(sas.len(), 1);
+        let children: Vec<String> = sas[0]
+            .children
+            .iter()
+            .filter(|child| child.current)
+            .map(|child| format!("{} to {}", child.local[0], child.remote[0]))
+            .collect();
+        assert_eq!(children.len(), expected, "{per}: {children:?}");
+        assert!(children.iter().all(|child| !child.contains("/24")), "{children:?}");
+        assert!(agree(&mut world, &net));
+        assert_nothing_leaked(&mut world, &net);
+        // What is used is rekeyed: the pings go on. What is not used ends.
+        world.run_for(8_000.secs());
+        let left: usize = ike_sas(&mut world, net.hq.gateway).iter().map(|sa| sa.children.len()).sum();
+        assert_eq!((left, ping.unanswered()), (1, 0), "{per}");
+    }
 }

@@ -50,7 +50,7 @@ pub(crate) struct Entry {
     /// What the path takes.
     pub(crate) path_mtu: usize,
     /// Chance for the vectors of CBC ciphers: a generator under a key derived from the SA's own.
-    vectors: Option<Random>,
+    vectors: Option<Box<Random>>,
 }
 
 impl Entry {
@@ -67,7 +67,7 @@ impl Entry {
             outer_ds: None,
             plaintext_mtu: usize::from(u16::MAX),
             path_mtu: OUTER_MTU,
-            vectors: seed.map(|seed| Random::from_seed(*seed)),
+            vectors: seed.map(|seed| Box::new(Random::from_seed(*seed))),
             sa,
         }
     }

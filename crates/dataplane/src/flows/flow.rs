@@ -20,6 +20,16 @@ pub(crate) enum Way {
     Back,
 }
 
+impl Way {
+    /// The other direction.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Forth => Self::Back,
+            Self::Back => Self::Forth,
+        }
+    }
+}
+
 /// What stands at one side of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Side {

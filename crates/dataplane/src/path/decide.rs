@@ -30,10 +30,9 @@ impl Dataplane {
             return Err(Reason::Redirect.into());
         }
         if let Source::Link(interface) = work.source
-            && self.is_for_ipsec(seen)
+            && let Some(admitted) = self.past_rules(interface, seen)
         {
-            let from = self.admit_peer(interface, seen)?;
-            return Ok(Hop::past(from, self.side(CORE)));
+            return admitted;
         }
         if seen.is_icmp_error() {
             return self.related(work, seen).or_else(|denial| self.unrelated(work, seen).ok_or(denial));

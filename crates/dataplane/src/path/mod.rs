@@ -21,6 +21,7 @@ mod forward;
 pub(crate) mod judge;
 mod offloaded;
 mod outer;
+pub(crate) mod peers;
 pub(crate) mod route;
 
 use std::net::IpAddr;

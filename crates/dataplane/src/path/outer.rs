@@ -6,7 +6,7 @@ use base::{Buffer, Event, Instant, Segments};
 use wire::{ip, ipv4, ipv6, octets, udp};
 
 use super::judge::IKE_PORTS;
-use super::{Denial, Source, Work};
+use super::{Denial, Hop, Source, Work};
 use crate::events::OuterPacketNotSent;
 use crate::flows::{Place, Side, Step, Way};
 use crate::inspect::{Key, Seen, Transport};
@@ -41,10 +41,28 @@ impl Dataplane {
         is_ipsec(seen) && self.policy.settings.ipsec_before_rules && self.is_own(seen.ip.destination)
     }
 
-    /// Past the rule set, but not past the access check.
-    pub(super) fn admit_peer(&self, interface: InterfaceId, seen: &Seen) -> Result<Side, Denial> {
-        let side = self.side(interface);
-        self.enter(Source::Link(interface), seen).map(|_| side)
+    /// IKE and ESP for us go past the rule set where the settings say so, but not past the access check. `None` for
+    /// everything else.
+    pub(super) fn past_rules(&mut self, interface: InterfaceId, seen: &Seen) -> Option<Result<Hop, Denial>> {
+        if !self.policy.settings.ipsec_before_rules || !is_ipsec(seen) {
+            return None;
+        }
+        let (generation, source, destination) = (self.generation, seen.ip.source, seen.ip.destination);
+        if !self.peers.has_come(generation, interface, source, destination) {
+            if !self.is_own(destination) {
+                return None;
+            }
+            if let Err(denial) = self.enter(Source::Link(interface), seen) {
+                return Some(Err(denial));
+            }
+            // Without routing rules, which may ask for ports, it depends on nothing else.
+            if self.policy.routing_rules.is_empty() {
+                self.peers.comes(generation, interface, source, destination);
+            }
+        }
+        let core = Side { interface: CORE, hop: 0, place: Place::Core };
+        let from = Side { interface, hop: 0, place: Place::Port };
+        Some(Ok(Hop::past(from, core)))
     }
 
     /// May IKE messages come in by the host port? Asked for each before it is looked at. Access rules always decide, and
@@ -207,7 +225,7 @@ impl Dataplane {
         mut packet: Buffer,
         out: &mut Vec<Output>,
     ) {
-        let side = self.tables.lookup(table, outer.remote.ip()).map(|route| self.side_of(route));
+        let side = self.way_to_peer(table, outer.remote.ip());
         let side = match side {
             Some(side) if side.place == Place::Port => side,
             // Never into a tunnel from here: two of them would carry each other without end.
@@ -238,6 +256,16 @@ impl Dataplane {
         let Some(pieces) = pieces else { return self.no_way_out(now, &outer, packet, out) };
         self.pool.give(packet);
         out.extend(pieces.into_iter().map(|packet| Output::Link { interface, next_hop, packet }));
+    }
+
+    fn way_to_peer(&mut self, table: TableId, remote: IpAddr) -> Option<Side> {
+        let known = self.peers.way(self.generation, table, remote);
+        if known.is_some() {
+            return known;
+        }
+        let side = self.side_of(self.tables.lookup(table, remote)?);
+        self.peers.leaves(self.generation, table, remote, side);
+        Some(side)
     }
 
     fn no_way_out(&mut self, now: Instant, outer: &Outer, packet: Buffer, out: &mut Vec<Output>) {

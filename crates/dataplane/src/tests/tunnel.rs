@@ -256,3 +256,54 @@ fn what_waits_for_a_tunnel_never_leaves_by_another_way() {
     let line = lines(&out).concat();
     assert!(line.contains(" tunnel=office ") && line.contains("no longer sends it through the tunnel"), "{line}");
 }
+
+#[test]
+fn every_pair_of_marks_crosses_the_tunnel_as_rfc_6040_says() {
+    const CE: u8 = 3;
+    for (from, to) in [(HEAD_HOST, BRANCH_HOST), (HEAD_HOST_V6, BRANCH_HOST_V6)] {
+        for (inner, outer) in (0..4_u8).flat_map(|inner| (0..4_u8).map(move |outer| (inner, outer))) {
+            let mut lab = Lab::up(GCM);
+            let mut packet = udp((from, 1), (to, 2), b"x");
+            ip::set_ds(&mut packet, 0x28 | inner);
+            let mut sent = lab.head_plain(&packet);
+            let Some(Output::Outer { ds, .. }) = sent.last_mut() else { panic!("not sealed") };
+            assert_eq!(*ds, 0x28 | inner, "normal mode copies the mark");
+            *ds = outer;
+            let watch = Watch::over(&lab.branch);
+            let arrived = plain(&lab.at_branch(&sent));
+            // Figure 4 of section 4.2.
+            let expected = match (inner, outer) {
+                (0, CE) => None,
+                (0 | CE, _) => Some(inner),
+                (_, CE) => Some(CE),
+                (2, 1) => Some(1),
+                _ => Some(inner),
+            };
+            let Some(mark) = expected else {
+                assert!(arrived.is_empty());
+                watch.only(&lab.branch, &[(Reason::Congestion, 1)]);
+                continue;
+            };
+            watch.only(&lab.branch, &[]);
+            assert_eq!(key_of(&arrived[0]).ds, 0x28 | mark, "{inner} {outer}");
+        }
+    }
+}
+
+#[test]
+fn an_error_about_a_packet_with_extension_headers_finds_its_connection() {
+    let mut lab = Lab::up(GCM);
+    let plainly = udp((HEAD_HOST_V6, 1), (BRANCH_HOST_V6, 2), &pattern(100));
+    let mut packet = plainly[..40].to_vec();
+    packet.extend([17, 0, 1, 4, 0, 0, 0, 0]); // destination options with nothing but padding
+    packet.extend(&plainly[40..]);
+    packet[6] = 60;
+    let len = packet.len() - 40;
+    wire::ipv6::set_payload_length(&mut packet, len);
+    let sent = lab.head_plain(&packet);
+    assert_eq!(plain(&lab.at_branch(&sent)).len(), 1);
+    let quoted = after_hops(packet, 2);
+    let error = icmp::error_packet(icmp::Problem::TooBig(1280), ip(BRANCH_HOST_V6), ip(HEAD_HOST_V6), &quoted).unwrap();
+    let back = lab.branch_plain(&error);
+    assert_eq!(plain(&lab.at_head(&back)).len(), 1);
+}

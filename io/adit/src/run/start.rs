@@ -1,9 +1,12 @@
 //! Opening everything, in an order in which a second gateway on the same host fails before it disturbs the first, and
 //! what a killed one left is gone before anything of ours is there.
 
+use std::io;
+
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use super::{CLIENTS, JOBS, LISTENER, MONITOR, PORTS, SIGNALS, Shell, WRITER, report_route};
+use super::cards::Cards;
+use super::{CARDS, CLIENTS, JOBS, LISTENER, MONITOR, SIGNALS, Shell, WORKERS, WRITER, report_route};
 use crate::arguments::RunOptions;
 use crate::control::Control;
 use crate::epoll::Epoll;
@@ -14,11 +17,11 @@ use crate::jobs::Runner;
 use crate::log::{Damper, Log};
 use crate::netlink::{Monitor, Netlink};
 use crate::routes::{self, Routes};
-use crate::run::ports::Ports;
 use crate::signals::Signals;
 use crate::store::{self, Place, Writer};
 use crate::tun::{QUEUE_LENGTH, Tun};
-use crate::udp::{PORTS as UDP_PORTS, UdpPort};
+use crate::udp::{PORTS, UdpPort};
+use crate::workers::{Outlets, Ports, Workers};
 use crate::{check, clock, events, privileges};
 
 /// The TUN device takes packets of this size at least, bytes; larger when an interface of the host does.
@@ -26,6 +29,8 @@ const MTU_MIN: u32 = 1_500;
 /// And of this size at most: jumbo frames of common networks. Every buffer holds one packet, and virtual interfaces claim
 /// up to 65535; the kernel fragments larger packets, or tells their sender.
 const MTU_MAX: u32 = 9_216;
+/// Threads that carry packets.
+const WORKERS_COUNT: usize = 1;
 
 /// Checks the configuration and opens everything that a gateway needs.
 pub fn start(options: &RunOptions) -> Result<Shell, Exit> {
@@ -44,13 +49,14 @@ pub fn start(options: &RunOptions) -> Result<Shell, Exit> {
     }
     privileges::check()?;
 
-    let failed = |what: &'static str| move |error: std::io::Error| Exit::failed(format!("{what}: {error}"));
+    let failed = |what: &'static str| move |error: io::Error| Exit::failed(format!("{what}: {error}"));
     let mut netlink = Netlink::open().map_err(failed("the kernel's netlink"))?;
     let interfaces = netlink.interfaces(None).map_err(failed("the host's interfaces cannot be read"))?;
-    let mut seed = [0; 32];
+    let (mut seed, mut hash_key) = ([0; 32], [0; 8]);
     getrandom(&mut seed, GetRandomFlags::empty())
+        .and_then(|_| getrandom(&mut hash_key, GetRandomFlags::empty()))
         .map_err(|error| Exit::failed(format!("the kernel gives no random bytes: {error}")))?;
-    let device = match manage::Device::new(seed, now, interfaces.clone(), &text) {
+    let mut device = match manage::Device::new(seed, now, interfaces.clone(), &text) {
         Ok((device, warnings)) => {
             complain(&check::render(&warnings, &file, &text));
             device
@@ -64,20 +70,26 @@ pub fn start(options: &RunOptions) -> Result<Shell, Exit> {
     let epoll = Epoll::new().map_err(failed("epoll"))?;
     // Both fail when another gateway runs, before anything is touched that may be its own.
     let control = Control::open(&options.control, &epoll, LISTENER, CLIENTS)?;
-    let (udp, esp) = open_sockets(&mut log, now.utc)?;
-    let opened = open_the_rest(&mut netlink, &interfaces, &mut log, now.utc)?;
+    let sockets = open_sockets(WORKERS_COUNT, &mut log, now.utc)?;
+    let (tun, tun_index, tun_mtu) = open_the_rest(&mut netlink, &interfaces, WORKERS_COUNT, &mut log, now.utc)?;
     let monitor = Monitor::open().map_err(failed("the kernel's netlink"))?;
-    let name = opened.0.name().to_owned();
-    let ports = Ports::new(opened, udp, esp, &epoll, PORTS).map_err(failed("epoll"))?;
+    let name = tun.name().to_owned();
+    let ports = share_out(tun, sockets).map_err(failed("a worker's ports"))?;
+    let first = ports.first().ok_or_else(|| Exit::failed("the TUN device has no queue"))?;
+    let outlets = Outlets::of(first).map_err(failed("the control thread's ports"))?;
 
     let kept = privileges::drop(store::is_foreign(&place.target))?;
     log.event(now.utc, &events::PrivilegesDropped { kept });
     // A thread keeps what its process had when it began: none may begin earlier.
-    log.start(std::io::stdout()).map_err(failed("the logging thread"))?;
+    log.start(io::stdout()).map_err(failed("the logging thread"))?;
     let writer = Writer::start(place.target.clone()).map_err(failed("the writing thread"))?;
+    let workers = Workers::start(ports, tun_mtu, device.gateway().policy(), u64::from_ne_bytes(hash_key))
+        .map_err(failed("a worker's thread"))?;
+    device.hand_over(Box::new(workers.orders()));
     let jobs = Runner::start().map_err(failed("the threads for jobs"))?;
     epoll
         .add(&signals, SIGNALS)
+        .and_then(|()| epoll.add(&workers, WORKERS))
         .and_then(|()| epoll.add(&monitor, MONITOR))
         .and_then(|()| epoll.add(&writer, WRITER))
         .and_then(|()| epoll.add(&jobs, JOBS))
@@ -91,7 +103,11 @@ pub fn start(options: &RunOptions) -> Result<Shell, Exit> {
     log.event(now.utc, &events::Started { version, configuration: file, interface: name });
     Ok(Shell {
         device,
-        ports,
+        outlets,
+        workers,
+        inputs: Vec::new(),
+        tun_index,
+        cards: Cards::new(CARDS),
         control,
         epoll,
         signals,
@@ -109,19 +125,24 @@ pub fn start(options: &RunOptions) -> Result<Shell, Exit> {
         unread: Damper::default(),
         stopping: None,
         down: false,
+        lost_frames: Damper::default(),
         actions: Vec::new(),
+        frames: Vec::new(),
         news: Vec::new(),
     })
 }
 
-/// The sockets of both families, or of IPv4 alone where the kernel has no IPv6.
-fn open_sockets(log: &mut Log, utc: base::UnixTime) -> Result<(Vec<UdpPort>, Vec<EspPort>), Exit> {
-    let (mut udp, mut esp) = (Vec::new(), Vec::new());
+/// The sockets of both families, or of IPv4 alone where the kernel has no IPv6: UDP ports for each worker, and for ESP.
+type Sockets = (Vec<Vec<UdpPort>>, Vec<EspPort>);
+
+fn open_sockets(count: usize, log: &mut Log, utc: base::UnixTime) -> Result<Sockets, Exit> {
+    let mut udp: Vec<Vec<UdpPort>> = (0..count).map(|_| Vec::new()).collect();
+    let mut esp = Vec::new();
     for ipv6 in [false, true] {
         let mut absent = None;
-        for port in UDP_PORTS {
-            match UdpPort::open(port, ipv6)? {
-                Ok(socket) => udp.push(socket),
+        for port in PORTS {
+            match UdpPort::open_group(port, ipv6, count)? {
+                Ok(group) => udp.iter_mut().zip(group).for_each(|(worker, socket)| worker.push(socket)),
                 Err(reason) => absent = Some(reason),
             }
         }
@@ -138,6 +159,15 @@ fn open_sockets(log: &mut Log, utc: base::UnixTime) -> Result<(Vec<UdpPort>, Vec
     Ok((udp, esp))
 }
 
+/// Gives each worker its ports. The first receives ESP.
+fn share_out(tun: Tun, (udp, esp): Sockets) -> io::Result<Vec<Ports>> {
+    let share = |(number, (tun, udp))| {
+        let esp: io::Result<Vec<_>> = esp.iter().map(EspPort::try_clone).collect();
+        Ok(Ports { tun, udp, esp: esp?, receives_esp: number == 0 })
+    };
+    tun.into_queues().into_iter().zip(udp).enumerate().map(share).collect()
+}
+
 /// The engine, not the device, decides what is too large for a tunnel: what an interface takes in is to pass.
 fn tun_mtu(interfaces: &[objects::HostInterface]) -> u32 {
     interfaces.iter().map(|interface| interface.mtu).max().unwrap_or(MTU_MIN).clamp(MTU_MIN, MTU_MAX)
@@ -147,6 +177,7 @@ fn tun_mtu(interfaces: &[objects::HostInterface]) -> u32 {
 fn open_the_rest(
     netlink: &mut Netlink,
     interfaces: &[objects::HostInterface],
+    queues: usize,
     log: &mut Log,
     utc: base::UnixTime,
 ) -> Result<(Tun, u32, u32), Exit> {
@@ -158,7 +189,7 @@ fn open_the_rest(
     for trouble in troubles {
         report_route(log, utc, trouble);
     }
-    let tun = Tun::create(1)?;
+    let tun = Tun::create(queues)?;
     let mtu = tun_mtu(interfaces);
     for outcome in Forwarding::prepare_tun(tun.name()) {
         if let Outcome::Refused { sysctl, value, reason } = outcome {

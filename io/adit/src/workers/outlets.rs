@@ -1,0 +1,98 @@
+//! What packets leave by: the TUN device for plain ones, sockets for what is encrypted, in batches.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use base::{Buffer, Event, Instant, Offload, Record};
+
+use crate::datagram::{BATCH, Outgoing, SendBatch, Trains};
+use crate::esp::EspPort;
+use crate::events::{SendFailed, TunWriteFailed};
+use crate::log::Damper;
+use crate::tun;
+use crate::udp::UdpPort;
+use crate::workers::Ports;
+
+/// The ways out of one thread.
+pub struct Outlets {
+    tun: tun::Queue,
+    udp: Vec<Queue<UdpPort>>,
+    esp: Vec<Queue<EspPort>>,
+    send: SendBatch,
+    send_failures: Damper,
+    tun_failures: Damper,
+}
+
+/// A socket and what waits to be sent.
+struct Queue<T> {
+    socket: T,
+    waiting: Vec<Outgoing>,
+}
+
+impl<T> Queue<T> {
+    fn new(socket: T) -> Self {
+        Self { socket, waiting: Vec::with_capacity(2 * BATCH) }
+    }
+}
+
+impl Outlets {
+    /// Those of `ports`, which others may use at the same time.
+    pub fn of(ports: &Ports) -> io::Result<Self> {
+        let udp: io::Result<Vec<_>> = ports.udp.iter().map(UdpPort::try_clone).collect();
+        let esp: io::Result<Vec<_>> = ports.esp.iter().map(|port| port.try_clone()).collect();
+        Ok(Self {
+            tun: ports.tun.try_clone()?,
+            udp: udp?.into_iter().map(Queue::new).collect(),
+            esp: esp?.into_iter().map(Queue::new).collect(),
+            send: SendBatch::new(),
+            send_failures: Damper::default(),
+            tun_failures: Damper::default(),
+        })
+    }
+
+    /// Hands a packet to the kernel at once. Returns what is to be logged.
+    pub fn write_plain(&mut self, now: Instant, packet: &Buffer) -> Option<Record> {
+        let error = self.tun.write(&Offload::NONE, packet.bytes()).err()?;
+        let packets = self.tun_failures.count(now)?;
+        Some(TunWriteFailed { reason: error.to_string(), packets }.record())
+    }
+
+    /// Queues a datagram at the socket with its local port and family. Without such a socket, on a host without IPv6,
+    /// it is lost, as if there were no route.
+    pub fn queue_datagram(&mut self, local: SocketAddr, remote: SocketAddr, ds: u8, payload: Buffer) {
+        let like = SocketAddr::new(remote.ip(), local.port());
+        if let Some(queue) = self.udp.iter_mut().find(|queue| queue.socket.fits(like)) {
+            queue.waiting.push(Outgoing { local: local.ip(), remote, ds, segment_size: None, payload });
+        }
+    }
+
+    /// Queues an ESP packet.
+    pub fn queue_esp(&mut self, local: IpAddr, remote: IpAddr, ds: u8, payload: Buffer) {
+        if let Some(queue) = self.esp.iter_mut().find(|queue| queue.socket.is_ipv6() == remote.is_ipv6()) {
+            let remote = SocketAddr::new(remote, 0);
+            queue.waiting.push(Outgoing { local, remote, ds, segment_size: None, payload });
+        }
+    }
+
+    /// Sends what is queued. Buffers go to `recycle`, failures that are due to be logged to `log`.
+    pub fn flush(&mut self, now: Instant, mut recycle: impl FnMut(Buffer), mut log: impl FnMut(Record)) {
+        let (batch, damper) = (&mut self.send, &mut self.send_failures);
+        let mut failed = |remote: SocketAddr, error: &io::Error| {
+            if let Some(packets) = damper.count(now) {
+                log(SendFailed { destip: remote.ip().to_string(), reason: error.to_string(), packets }.record());
+            }
+        };
+        for queue in &mut self.udp {
+            if !queue.waiting.is_empty() {
+                queue.socket.send(batch, &queue.waiting, &mut failed);
+                queue.waiting.drain(..).for_each(|outgoing| recycle(outgoing.payload));
+            }
+        }
+        for queue in &mut self.esp {
+            if !queue.waiting.is_empty() {
+                batch.send(&queue.socket, &mut Trains::Never, &queue.waiting, &mut failed);
+                queue.waiting.drain(..).for_each(|outgoing| recycle(outgoing.payload));
+            }
+        }
+    }
+}
