@@ -255,6 +255,7 @@ fn what_the_product_has_and_this_version_has_not_is_called_so() {
 #[test]
 fn what_does_not_fit_together_is_an_error() {
     refused(&tunnel("AutoEstablish=Yes").replace("203.0.113.1", "203.0.113.0/24"), "when the peer has one address");
+    warned(&tunnel("AutoEstablish=Yes SetupSAPer=Host"), "only the IKE SA comes up before");
     refused(&tunnel("").replace("192.168.11.0/24", "192.168.11.0/24,2001:db8::/32"), "mix IPv4 and IPv6");
     refused(&tunnel("").replace("192.168.11.0/24", "2001:db8::/32"), "not of one family");
     refused(&tunnel("LocalEndpoint=2001:db8::1"), "not of one family");

@@ -234,6 +234,12 @@ fn endpoints(
         let remedy = "set RemoteEndpoint to the peer's address, or AutoEstablish=No";
         cx.report(object, "AutoEstablish", problem.remedy(remedy));
     }
+    if read.auto_establish && !matches!(read.sa_per, Wanted::Net) {
+        let message =
+            "SAs per host or port are set up by packets, which name the hosts: only the IKE SA comes up before";
+        let problem = Problem::warning(message).remedy("set SetupSAPer=Network, or let traffic set up the tunnel");
+        cx.report(object, "AutoEstablish", problem);
+    }
     let own =
         |address: IpAddr| interfaces.iter().any(|interface| interface.addresses.iter().any(|(a, _)| *a == address));
     if let RemoteEndpoint::Address(address) = *remote {

@@ -69,13 +69,21 @@ pub(super) fn run(now: Now, gateway: &mut engine::Gateway, arguments: &Arguments
     Outcome::ok(text)
 }
 
-/// `lan:172.16.1.10:4711`, without the port where the protocol has none.
+/// `lan:172.16.1.10:4711`, without the port where the protocol has none; behind it what the other end sees, where that is
+/// something else: `lan:172.16.1.10:4711 (198.51.100.1:4711)`.
 fn end(connection: &ConnectionStatus, end: &Endpoint) -> String {
-    let Endpoint { interface, address, port, .. } = end;
-    match (connection.protocol, address) {
-        ("TCP" | "UDP", IpAddr::V6(address)) => format!("{interface}:[{address}]:{port}"),
-        ("TCP" | "UDP", IpAddr::V4(address)) => format!("{interface}:{address}:{port}"),
-        (_, address) => format!("{interface}:{address}"),
+    let near = place(connection.protocol, end.address, end.port);
+    match end.translated {
+        Some((address, port)) => format!("{}:{near} ({})", end.interface, place(connection.protocol, address, port)),
+        None => format!("{}:{near}", end.interface),
+    }
+}
+
+fn place(protocol: &str, address: IpAddr, port: u16) -> String {
+    match (protocol, address) {
+        ("TCP" | "UDP", IpAddr::V6(address)) => format!("[{address}]:{port}"),
+        ("TCP" | "UDP", IpAddr::V4(address)) => format!("{address}:{port}"),
+        (_, address) => address.to_string(),
     }
 }
 
@@ -148,4 +156,37 @@ impl Filter {
 
 fn is_protocol(name: &str) -> bool {
     ["TCP", "UDP", "PING", "RAWIP"].iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_shows_both_faces_of_a_translated_end() {
+        let end_of = |translated| Endpoint {
+            interface: "lan".into(),
+            address: "172.16.1.10".parse().unwrap(),
+            port: 4711,
+            translated,
+            packets: 0,
+            bytes: 0,
+        };
+        let far = ("198.51.100.1".parse().unwrap(), 1024);
+        let connection = |protocol| ConnectionStatus {
+            state: "OPEN",
+            protocol,
+            protocol_number: 6,
+            source: end_of(Some(far)),
+            destination: end_of(None),
+            timeout: base::Duration::ZERO,
+            rule: "nat".into(),
+            opened: base::Instant::ZERO,
+        };
+        let tcp = connection("TCP");
+        assert_eq!(end(&tcp, &tcp.source), "lan:172.16.1.10:4711 (198.51.100.1:1024)");
+        assert_eq!(end(&tcp, &tcp.destination), "lan:172.16.1.10:4711");
+        let ping = connection("PING");
+        assert_eq!(end(&ping, &ping.source), "lan:172.16.1.10 (198.51.100.1)");
+    }
 }
