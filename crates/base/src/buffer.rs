@@ -27,16 +27,19 @@ impl Buffer {
     }
 
     /// The packet.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         self.store.get(self.start..self.end).unwrap_or_default()
     }
 
     /// The packet, to be changed in place.
+    #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         self.store.get_mut(self.start..self.end).unwrap_or_default()
     }
 
     /// Length of the packet in bytes.
+    #[inline]
     pub fn len(&self) -> usize {
         self.end - self.start
     }
@@ -58,12 +61,10 @@ impl Buffer {
 
     /// Puts `len` bytes in front of the packet and returns them to be written; their old content shows through. Grows
     /// the store when the head-room is used up.
+    #[inline]
     pub fn prepend(&mut self, len: usize) -> &mut [u8] {
         if len > self.start {
-            let more = len - self.start + HEADROOM;
-            self.store.splice(0..0, std::iter::repeat_n(0, more));
-            self.start += more;
-            self.end += more;
+            self.grow_front(len - self.start + HEADROOM);
         }
         self.start -= len;
         self.store.get_mut(self.start..self.start + len).unwrap_or_default()
@@ -71,13 +72,26 @@ impl Buffer {
 
     /// Puts `len` bytes behind the packet and returns them to be written; their old content shows through. Grows the
     /// store when the tail-room is used up.
+    #[inline]
     pub fn append(&mut self, len: usize) -> &mut [u8] {
         let end = self.end + len;
         if end > self.store.len() {
-            self.store.resize(end + TAILROOM, 0);
+            self.grow_back(end + TAILROOM);
         }
         let from = std::mem::replace(&mut self.end, end);
         self.store.get_mut(from..end).unwrap_or_default()
+    }
+
+    #[cold]
+    fn grow_front(&mut self, more: usize) {
+        self.store.splice(0..0, std::iter::repeat_n(0, more));
+        self.start += more;
+        self.end += more;
+    }
+
+    #[cold]
+    fn grow_back(&mut self, len: usize) {
+        self.store.resize(len, 0);
     }
 
     /// Puts a copy of `bytes` behind the packet.
@@ -86,11 +100,13 @@ impl Buffer {
     }
 
     /// Takes `len` bytes off the front; the packet becomes empty when it has fewer.
+    #[inline]
     pub fn strip(&mut self, len: usize) {
         self.start = (self.start + len).min(self.end);
     }
 
     /// Shortens the packet to `len` bytes; does nothing when it is no longer than that.
+    #[inline]
     pub fn truncate(&mut self, len: usize) {
         self.end = self.end.min(self.start + len);
     }

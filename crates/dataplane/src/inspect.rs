@@ -1,6 +1,6 @@
 //! What the rules, the flows and the selectors want to know of a packet, read once.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use wire::icmp::Class;
 use wire::{icmp, ip, tcp, udp};
@@ -177,31 +177,70 @@ impl Quoted {
     }
 }
 
+/// Ports, protocol and message in one word.
+#[inline]
+const fn rest(ports: (u16, u16), protocol: u8, message: Option<(u8, u8)>) -> u64 {
+    let (known, kind, code) = match message {
+        Some((kind, code)) => (1, kind, code),
+        None => (0, 0, 0),
+    };
+    (ports.0 as u64) << 48 | (ports.1 as u64) << 32 | u32::from_be_bytes([protocol, known, kind, code]) as u64
+}
+
+/// An IPv6 address in two words.
+#[inline]
+const fn halves(address: Ipv6Addr) -> (u64, u64) {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.octets();
+    (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes([i, j, k, l, m, n, o, p]))
+}
+
 impl Key {
+    /// True when these are its [words](Self::words).
+    #[inline]
+    pub(crate) fn has_words(&self, words: &[u64; WORDS]) -> bool {
+        are((self.source, self.destination), rest(self.ports, self.protocol, self.message), words)
+    }
+
+    /// True when these are the words of the same connection in the other direction.
+    #[inline]
+    pub(crate) fn has_words_reversed(&self, words: &[u64; WORDS]) -> bool {
+        let ports = (self.ports.1, self.ports.0);
+        are((self.destination, self.source), rest(ports, self.protocol, self.message), words)
+    }
+
     /// All of it in words, to be hashed: no two keys give the same ones.
     #[inline]
     pub(crate) fn words(&self) -> [u64; WORDS] {
-        let (source_port, destination_port) = self.ports;
-        let (known, kind, code) = self.message.map_or((0, 0, 0), |(kind, code)| (1, kind, code));
-        let ports = u64::from(source_port) << 48 | u64::from(destination_port) << 32;
-        let rest = ports | u64::from_be_bytes([0, 0, 0, 0, self.protocol, known, kind, code]);
+        let rest = rest(self.ports, self.protocol, self.message);
         match (self.source, self.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 [u64::from(source.to_bits()) << 32 | u64::from(destination.to_bits()), 0, 0, 0, rest, 4]
             }
             (source, destination) => {
-                let halves = |address| match address {
+                let both = |address| match address {
                     IpAddr::V4(address) => (0, u64::from(address.to_bits())),
-                    IpAddr::V6(address) => {
-                        let [a, b, c, d, e, f, g, h] = address.segments().map(u64::from);
-                        (a << 48 | b << 32 | c << 16 | d, e << 48 | f << 32 | g << 16 | h)
-                    }
+                    IpAddr::V6(address) => halves(address),
                 };
-                let ((a, b), (c, d)) = (halves(source), halves(destination));
+                let ((a, b), (c, d)) = (both(source), both(destination));
                 [a, b, c, d, rest, 6]
             }
         }
     }
+}
+
+/// Compared word by word, without writing a key's words down first: reading them in one piece just then is slow.
+#[inline]
+fn are(addresses: (IpAddr, IpAddr), rest: u64, [a, b, c, d, e, f]: &[u64; WORDS]) -> bool {
+    let same = match addresses {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            u64::from(source.to_bits()) << 32 | u64::from(destination.to_bits()) == *a && *f == 4
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            halves(source) == (*a, *b) && halves(destination) == (*c, *d) && *f == 6
+        }
+        (IpAddr::V4(_) | IpAddr::V6(_), _) => false,
+    };
+    same && rest == *e
 }
 
 #[cfg(test)]

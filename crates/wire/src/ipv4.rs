@@ -98,6 +98,27 @@ pub fn change(packet: &mut [u8], at: usize, new: u16) {
     }
 }
 
+/// Takes one off the time to live, which is not 0, and with `id` lets the packet be cut under that identification; mends
+/// the checksum once.
+#[inline]
+pub fn forward(packet: &mut [u8], id: Option<u16>) {
+    let Some([_, _, _, _, i0, i1, f0, f1, ttl, protocol, c0, c1, ..]) = packet.first_chunk_mut::<HEADER>() else {
+        return;
+    };
+    let word = |high: &u8, low: &u8| u64::from(u16::from_be_bytes([*high, *low]));
+    let one_less = ttl.saturating_sub(1);
+    // RFC 1624 equation 3, for all that changes at once.
+    let mut sum = u64::from(!u16::from_be_bytes([*c0, *c1])) + u64::from(!u16::from_be_bytes([*ttl, *protocol]));
+    sum += word(&one_less, protocol);
+    *ttl = one_less;
+    if let Some(id) = id {
+        sum += u64::from(!u16::from_be_bytes([*i0, *i1])) + u64::from(id);
+        sum += u64::from(!u16::from_be_bytes([*f0, *f1]));
+        ([*i0, *i1], [*f0, *f1]) = (id.to_be_bytes(), [0, 0]);
+    }
+    [*c0, *c1] = (!checksum::fold(sum)).to_be_bytes();
+}
+
 /// A header to be written, without options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repr {

@@ -88,23 +88,33 @@ impl Entry {
     }
 
     /// The longest inner packet that it takes in one piece.
+    #[inline]
     pub(crate) fn room(&self, v4: bool) -> usize {
         let around = self.around() + esp::HEADER + self.sa.sealer.encryption().iv_len() + self.sa.sealer.icv_len();
+        // A power of two, for every cipher.
         let unit = self.sa.sealer.encryption().block_len().max(esp::ALIGNMENT);
-        let text = self.path_mtu.saturating_sub(around) / unit * unit;
+        let text = self.path_mtu.saturating_sub(around) & !(unit - 1);
         let inside = text.saturating_sub(esp::TRAILER) + self.undressed(v4);
         // No IPv6 link may have less than 1280 (RFC 8200 section 5): a smaller tunnel has its outer packets fragmented.
         let least = if v4 { PLAINTEXT_MTU_MIN } else { ipv6::MTU_MIN };
         self.plaintext_mtu.min(inside).max(least)
     }
 
+    /// True when it takes such a packet in one piece, with its IP header.
+    #[inline]
+    pub(crate) fn takes_whole(&self, len: usize, v4: bool) -> bool {
+        self.sa.mode == Mode::Tunnel && len <= self.room(v4)
+    }
+
     /// What stands in front of the ESP packet.
+    #[inline]
     fn around(&self) -> usize {
         let ip = if self.outer.remote.is_ipv4() { ipv4::HEADER } else { ipv6::HEADER };
         ip + if self.outer.udp { wire::udp::HEADER } else { 0 }
     }
 
     /// What is taken off a packet before it is sealed.
+    #[inline]
     fn undressed(&self, v4: bool) -> usize {
         match self.sa.mode {
             Mode::Tunnel => 0,

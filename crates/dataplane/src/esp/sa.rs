@@ -174,6 +174,12 @@ impl Sa {
         }
     }
 
+    /// Something of the parts that a packet needs: reading it brings these near.
+    #[inline]
+    pub(crate) fn lies_near(&self) -> u64 {
+        self.sent.load(Relaxed) ^ self.passed.packets_in.load(Relaxed) ^ self.window.highest() ^ u64::from(self.spi_out)
+    }
+
     /// Takes `count` sequence numbers, of which no other caller gets one, and returns the first; `None` when so many are
     /// not left (RFC 4303 section 3.3.3: numbers never repeat under one key).
     pub(super) fn take_numbers(&self, count: u64) -> Option<u64> {

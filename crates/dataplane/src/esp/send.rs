@@ -36,7 +36,8 @@ impl Dataplane {
     }
 
     /// The shard that seals with an SA, when it is not this one: the first that ever did.
-    fn sealed_elsewhere(&self, slot: u32) -> Option<(u16, SaId)> {
+    #[inline]
+    pub(crate) fn sealed_elsewhere(&self, slot: u32) -> Option<(u16, SaId)> {
         if self.shards.is_alone() {
             return None;
         }
@@ -169,7 +170,7 @@ impl Dataplane {
         // RFC 4303 section 3.3.4: in transport mode it is the ESP packet that is cut.
         let uncut = sa.sa.mode == Mode::Transport && (!seen.ip.whole || work.cut.is_some());
         if work.packet.len() <= limit || uncut {
-            return self.seal(now, slot, work.packet, seen, out);
+            return self.seal(now, slot, &mut work.packet, seen.ip.ds, out);
         }
         let strip_df_max = usize::from(self.policy.settings.strip_df_max);
         if work.cut.is_none() && seen.ip.is_v4() && seen.ip.whole && work.packet.len() <= strip_df_max {
@@ -182,8 +183,8 @@ impl Dataplane {
             return self.too_long(now, work, room, out);
         };
         self.pool.give(work.packet);
-        for piece in pieces {
-            self.seal(now, slot, piece, seen, out);
+        for mut piece in pieces {
+            self.seal(now, slot, &mut piece, seen.ip.ds, out);
         }
     }
 
@@ -193,21 +194,27 @@ impl Dataplane {
         self.deny(now, work, Denial::telling(Reason::TooBig, problem), out);
     }
 
-    fn seal(&mut self, now: Instant, slot: u32, mut packet: Buffer, seen: &Seen, out: &mut Vec<Output>) {
+    /// Seals a packet whose DiffServ byte is `ds`.
+    #[inline]
+    pub(crate) fn seal(&mut self, now: Instant, slot: u32, packet: &mut Buffer, ds: u8, out: &mut Vec<Output>) {
         let Some(sa) = self.sas.get_mut(slot) else { return };
-        if sa.seal(now, &mut packet).is_err() {
+        if sa.seal(now, packet).is_err() {
             // Should the numbers be used up, this SA is no choice any more.
             let limit = sa.limit_reached();
             self.counters.count(Reason::NotSealed);
-            self.pool.give(packet);
+            self.pool.give(std::mem::take(packet));
             if let Some(limit) = limit {
                 self.tell_limit(now, slot, limit, out);
             }
             return;
         }
-        let (ds, df) = (sa.outer_ds(seen.ip.ds), sa.whole(packet.len()));
+        let (ds, df) = (sa.outer_ds(ds), sa.whole(packet.len()));
         let (outer, tunnel, limit) = (sa.outer, sa.sa.tunnel, sa.limit_reached());
-        self.emit_outer(now, tunnel, (outer, ds, df), packet, out);
+        if self.has_ports {
+            self.emit_outer(now, tunnel, (outer, ds, df), std::mem::take(packet), out);
+        } else {
+            out.push(Output::Outer { outer, ds, df, packet: std::mem::take(packet), segment: None });
+        }
         if let Some(limit) = limit {
             self.tell_limit(now, slot, limit, out);
         }

@@ -193,6 +193,12 @@ impl Flow {
         }
     }
 
+    /// Something of every part of it that a packet needs: reading it brings these near.
+    #[inline]
+    pub(crate) fn lies_near(&self) -> u64 {
+        self.opener.packets ^ self.other.packets ^ u64::from(self.key.protocol) ^ u64::from(self.judged)
+    }
+
     /// As packets of the opener leave.
     pub(crate) fn far_key(&self) -> &Key {
         self.translated.as_ref().map_or(&self.key, |translated| &translated.key)

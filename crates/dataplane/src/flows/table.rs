@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use base::Instant;
+use wire::tcp;
 
 use super::due::{Due, Link, Links, second_behind};
 use super::flow::{End, Flow, Side, Tracking, Translated, Verdict, Way};
 use super::tcp::Step;
 use crate::Settings;
-use crate::index::{HashKey, Index};
+use crate::index::{HashKey, Index, WORDS};
 use crate::inspect::{Key, Seen, Transport};
 
 /// Connections are kept in pieces of this many: a table that grows moves none of them.
@@ -59,11 +60,13 @@ struct Slots {
 }
 
 impl Slots {
+    #[inline]
     fn get(&self, slot: u32) -> Option<&Flow> {
         let slot = usize::try_from(slot).ok()?;
         self.pieces.get(slot / PIECE)?.get(slot % PIECE)?.as_ref()
     }
 
+    #[inline]
     fn place(&mut self, slot: u32) -> Option<&mut Option<Flow>> {
         let slot = usize::try_from(slot).ok()?;
         self.pieces.get_mut(slot / PIECE)?.get_mut(slot % PIECE)
@@ -119,10 +122,36 @@ impl Flows {
         Some((number >> 1, way_of(number)))
     }
 
+    /// The same by the words of a key ([`Key::words`]) and their hash.
+    #[inline]
+    pub(crate) fn find_by_words(&self, hash: u64, words: &[u64; WORDS]) -> Option<(u32, Way)> {
+        let is = |number| {
+            self.get(number >> 1).is_some_and(|flow| match way_of(number) {
+                Way::Forth => flow.key.has_words(words),
+                Way::Back => flow.far_key().has_words_reversed(words),
+            })
+        };
+        let number = self.index.find(hash, is)?;
+        Some((number >> 1, way_of(number)))
+    }
+
+    #[inline]
+    pub(crate) fn hash(&self, words: &[u64; WORDS]) -> u64 {
+        self.hash_key.hash(words)
+    }
+
+    /// What is most likely the connection under a hash.
+    #[inline]
+    pub(crate) fn likely(&self, hash: u64) -> Option<u32> {
+        self.index.likely(hash).map(|number| number >> 1)
+    }
+
+    #[inline]
     pub(crate) fn get(&self, slot: u32) -> Option<&Flow> {
         self.slots.get(slot)
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut Flow> {
         self.slots.place(slot)?.as_mut()
     }
@@ -169,8 +198,25 @@ impl Flows {
 
     /// A packet of the connection: counts it and puts off the end, unless it is none of its packets.
     pub(crate) fn packet(&mut self, now: Instant, slot: u32, way: Way, seen: &Seen, settings: &Settings) -> Step {
+        let segment = match &seen.transport {
+            Transport::Tcp(segment) => Some(segment),
+            _ => None,
+        };
+        self.segment(now, (slot, way), segment, seen.ip.total, settings)
+    }
+
+    /// The same of a packet of `len` bytes, for TCP with its header.
+    #[inline]
+    pub(crate) fn segment(
+        &mut self,
+        now: Instant,
+        (slot, way): (u32, Way),
+        segment: Option<&tcp::Header>,
+        len: usize,
+        settings: &Settings,
+    ) -> Step {
         let Some(flow) = self.get_mut(slot) else { return Step::Another };
-        if let (Tracking::Tcp(tcp), Transport::Tcp(segment)) = (&mut flow.tracking, &seen.transport) {
+        if let (Tracking::Tcp(tcp), Some(segment)) = (&mut flow.tracking, segment) {
             match tcp.advance(way, segment) {
                 Step::Pass => {}
                 step => return step,
@@ -178,7 +224,7 @@ impl Flows {
         }
         let sender = flow.sender(way);
         sender.packets += 1;
-        sender.bytes += u64::try_from(seen.ip.total).unwrap_or(0);
+        sender.bytes += u64::try_from(len).unwrap_or(0);
         // Only whoever opened a UDP connection keeps it alive: answers alone do not prove that somebody wants them.
         if way == Way::Forth || settings.udp_both_ways || !matches!(flow.tracking, Tracking::Udp) {
             flow.expires = now + flow.lifetime(settings);

@@ -59,7 +59,7 @@ pub(crate) fn apply(packet: &mut [u8], seen: &mut Seen, to: &Key, checksums: Che
 
 /// The same for a packet, or for as much of one as an ICMP error quotes: what is not there is not changed. Returns the
 /// difference of all bytes that changed.
-pub(super) fn change(packet: &mut [u8], payload: usize, protocol: u8, to: &Key, checksums: Checksums) -> Difference {
+pub(crate) fn change(packet: &mut [u8], payload: usize, protocol: u8, to: &Key, checksums: Checksums) -> Difference {
     let pseudo = change_addresses(packet, to);
     let mut all = pseudo;
     if let (true, Some(sum)) = (to.source.is_ipv4(), octets::u16(packet, 10)) {
@@ -135,7 +135,7 @@ pub(super) fn change_addresses(packet: &mut [u8], to: &Key) -> Difference {
 
 /// What writes have changed of the sum over the bytes they went to. All begin at even places of what is summed.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Difference {
+pub(crate) struct Difference {
     /// Old bytes inverted, and new ones.
     sum: Sum,
     changed: bool,

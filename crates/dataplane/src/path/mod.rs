@@ -19,6 +19,7 @@ mod decide;
 mod deny;
 mod forward;
 pub(crate) mod judge;
+pub(crate) mod lane;
 mod offloaded;
 mod outer;
 pub(crate) mod peers;

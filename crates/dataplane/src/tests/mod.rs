@@ -10,6 +10,7 @@ mod flows;
 mod fragments;
 mod harness;
 mod hostile;
+mod lane;
 mod nat;
 mod offload;
 mod path_mtu;

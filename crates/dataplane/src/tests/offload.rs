@@ -126,7 +126,7 @@ fn offloaded(dataplane: &mut Dataplane, now: Instant, packet: &[u8], offload: Of
 }
 
 /// What of a gateway must not depend on how packets came.
-fn state(dataplane: &Dataplane, now: Instant) -> (Vec<ConnectionStatus>, Option<SaUsage>, Counters) {
+pub(super) fn state(dataplane: &Dataplane, now: Instant) -> (Vec<ConnectionStatus>, Option<SaUsage>, Counters) {
     let mut connections: Vec<_> = dataplane.connections(now).collect();
     connections.sort_by_key(|connection| (connection.source.address, connection.source.port));
     (connections, dataplane.usage(SaId(1)), dataplane.counters().clone())
