@@ -19,6 +19,17 @@ base::events! {
         reason: String,
     }
 
+    /// A DHCP server has offered an address or a network that belongs to a tunnel or another interface. It is not taken: packets
+    /// for that one would leave by this interface, in clear. See who answers DHCP there; should it be right, give one of the
+    /// two networks another number.
+    LeaseInTheWay = 03_206_030 rev 1, Error, DHCPCLIENT, "lease_in_the_way", action "lease_not_used" {
+        iface: base::Text,
+        address: std::net::Ipv4Addr,
+        prefix: u8,
+        dhcp_server: std::net::Ipv4Addr,
+        other: base::Text,
+    }
+
     /// A host name in a policy has these addresses now. Connections that no policy allows any more end.
     NameResolved = 03_206_001 rev 1, Info, SYSTEM, "dns_name_resolved", action "policies_updated" {
         name: base::Text,

@@ -2,14 +2,16 @@
 //! packets pass between it and the packet path.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use base::{Buffer, Instant, IpRange, Random};
+use base::{Buffer, Event, Instant, IpRange, Random};
 use dataplane::{Dataplane, InterfaceId};
 use link::{Config, Link, PortId, Role};
 use objects::{Conditions, Snapshot};
 
 use crate::Action;
+use crate::events::LeaseInTheWay;
 
 /// A network card that the gateway wants to own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,12 +198,32 @@ impl Layer2 {
         &mut self,
         now: Instant,
         interface: InterfaceId,
-        next_hop: std::net::IpAddr,
+        next_hop: IpAddr,
         packet: Buffer,
         out: &mut Vec<link::Output>,
     ) {
         self.link.send(now, link::InterfaceId(interface.0), next_hop, packet, out);
     }
+}
+
+/// The interface whose addresses a lease would take away. Whoever answers first on a network is its DHCP server: it must not
+/// make a part of a tunnel's network, or of one on another interface, lie on this one, where packets for it leave in clear.
+/// Networks that hold all others are no reason to refuse.
+fn in_the_way<'a>(snapshot: &'a Snapshot, lease: &link::Lease) -> Option<&'a str> {
+    let address = IpAddr::V4(lease.address);
+    let network = IpRange::network(address, lease.prefix).ok()?;
+    let is_other = |id: objects::InterfaceId| id.0 != lease.interface.0 && id != objects::InterfaceId::CORE;
+    let owner = snapshot.interfaces.iter().find(|interface| {
+        let has_it = interface.addresses.iter().any(|(own, _)| *own == address);
+        is_other(interface.id) && has_it
+    });
+    let routes = snapshot.tables.iter().flat_map(|table| &table.routes);
+    let route = routes.filter(|route| is_other(route.interface)).find(|route| {
+        let all = route.network.prefix().is_none_or(|prefix| prefix == 0);
+        !all && route.network.contains(network.first()) && route.network.contains(network.last())
+    });
+    let routed = || snapshot.interface_by_id(route?.interface);
+    owner.or_else(routed).map(|interface| interface.name.as_str())
 }
 
 /// What the gateway does with its ports; part of `Gateway`'s step.
@@ -253,6 +275,17 @@ impl crate::Gateway {
             link::Output::Frame { port, frame } => out.push(Action::Frame { port, frame }),
             link::Output::Learned(learned) => self.data.link_control(LinkControl::Learned(learned)),
             link::Output::Lease(lease) => {
+                if let Some(other) = in_the_way(&self.snapshot, &lease) {
+                    let name = self.snapshot.interface_by_id(objects::InterfaceId(lease.interface.0));
+                    let event = LeaseInTheWay {
+                        iface: name.map(|interface| interface.name.clone()).unwrap_or_default().into(),
+                        address: lease.address,
+                        prefix: lease.prefix,
+                        dhcp_server: lease.server,
+                        other: other.to_owned().into(),
+                    };
+                    return out.push(Action::Log(event.record()));
+                }
                 if let Some((device, vlan)) = Layer2::place_of(&self.snapshot, lease.interface) {
                     let lease = objects::Lease {
                         vlan,
@@ -289,5 +322,59 @@ impl crate::Gateway {
     /// What the link layer has dropped.
     pub fn link_counters(&self) -> &link::Counters {
         self.layer2.link.counters()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIGURATION: &str = "add Ethernet lan Port=Packet IP=172.16.1.1 Network=172.16.1.0/24\n\
+        add Ethernet wan Port=Packet DHCPEnabled=Yes\n\
+        add PSK key Type=ASCII PSKascii=somesecretasciikey\n\
+        add Interface IPsecTunnel office LocalNetwork=172.16.1.0/24 RemoteNetwork=192.168.8.0/21 \
+        RemoteEndpoint=203.0.113.2 PSK=key\n";
+
+    fn snapshot(leases: Vec<objects::Lease>) -> Snapshot {
+        let card = |name: &str| objects::HostInterface { name: name.to_owned(), mtu: 1500, ..Default::default() };
+        let hosts = [card("lan"), objects::HostInterface { leases, ..card("wan") }];
+        objects::compile_text(CONFIGURATION, &hosts).unwrap().1
+    }
+
+    #[test]
+    fn a_dhcp_server_takes_no_address_away_from_a_tunnel_or_another_interface() {
+        let empty = snapshot(Vec::new());
+        let wan = empty.interfaces.iter().find(|interface| interface.name == "wan").unwrap().id;
+        let lease = |address: [u8; 4], prefix| link::Lease {
+            interface: link::InterfaceId(wan.0),
+            address: address.into(),
+            prefix,
+            router: None,
+            dns: Vec::new(),
+            server: address.into(),
+            duration: None,
+        };
+        for (address, prefix, other) in [
+            ([192, 168, 11, 5], 24, Some("office")),
+            ([192, 168, 8, 5], 21, Some("office")),
+            ([172, 16, 1, 77], 25, Some("lan")),
+            ([172, 16, 1, 1], 8, Some("lan")),
+            // Wider than the tunnel's: what is the tunnel's stays the tunnel's.
+            ([192, 168, 1, 5], 16, None),
+            ([198, 51, 100, 77], 24, None),
+        ] {
+            assert_eq!(in_the_way(&empty, &lease(address, prefix)), other, "{address:?}/{prefix}");
+        }
+        // Were it taken, the tunnel's network would lie on the wire.
+        let lease = objects::Lease {
+            vlan: None,
+            address: [192, 168, 11, 5].into(),
+            prefix: 24,
+            gateway: None,
+            dns: Vec::new(),
+        };
+        let taken = snapshot(vec![lease]);
+        let part = IpRange::network([192, 168, 11, 0].into(), 24).unwrap();
+        assert!(taken.main_routes().iter().any(|route| route.interface == wan && route.network == part));
     }
 }
