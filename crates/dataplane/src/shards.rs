@@ -54,6 +54,16 @@ pub(crate) enum Handed {
     Release(Key),
 }
 
+impl Handoff {
+    /// True for packets, which may be lost on their way like any packet. Whose a connection is may not.
+    pub fn is_packet(&self) -> bool {
+        match self.0 {
+            Handed::Packet(_) | Handed::Seal(..) => true,
+            Handed::Claim(..) | Handed::Release(_) => false,
+        }
+    }
+}
+
 impl Dataplane {
     /// Takes over what another shard has handed on.
     pub fn take_over(&mut self, now: Instant, Handoff(handed): Handoff, out: &mut Vec<Output>) {

@@ -6,6 +6,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
 use crate::exit::{Exit, say};
+use crate::workers::WORKERS_MAX;
 
 /// Where the gateway listens for operators when nothing else is said.
 pub const CONTROL_SOCKET: &str = "/run/adit/control.sock";
@@ -35,6 +36,8 @@ pub struct RunOptions {
     pub control: PathBuf,
     /// Where committed configurations go instead of into the configuration file.
     pub state: Option<PathBuf>,
+    /// Threads that carry packets; `None`: one for each core.
+    pub workers: Option<u16>,
 }
 
 /// Options of `adit check`.
@@ -74,6 +77,7 @@ pub fn parse() -> Result<Command, Exit> {
             configuration: path(run, "CONFIG"),
             control: path(run, "control"),
             state: run.get_one("state").cloned(),
+            workers: run.get_one("workers").copied(),
         })),
         Some(("check", check)) => Ok(Command::Check(CheckOptions {
             configuration: path(check, "CONFIG"),
@@ -127,6 +131,13 @@ fn command() -> clap::Command {
                         .value_name("DIR")
                         .value_parser(value_parser!(PathBuf))
                         .help("Commit into DIR/config.adit and start from it once it exists; CONFIG is never written"),
+                )
+                .arg(
+                    Arg::new("workers")
+                        .long("workers")
+                        .value_name("N")
+                        .value_parser(value_parser!(u16).range(1..=i64::from(WORKERS_MAX)))
+                        .help("Threads that carry packets; one for each core unless given"),
                 )
                 .after_help(
                     "`commit` rewrites CONFIG, so that a restart begins with what was committed. With --state, CONFIG \

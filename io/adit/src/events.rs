@@ -145,8 +145,9 @@ base::events! {
         sysctls: usize,
     }
 
-    /// A worker had more to tell than the control thread took: log lines and requests of the packet path (`reports`), and
-    /// messages of IKE and packets for the gateway itself (`packets`) were lost. A flood of such packets is the usual reason.
+    /// A worker had more to tell than the control thread took, or more packets for another worker than that one took: log
+    /// lines and requests of the packet path (`reports`), and messages of IKE, packets for the gateway itself and packets
+    /// for other workers (`packets`) were lost. A flood of packets is the usual reason.
     WorkerMailLost = 03_299_031 rev 1, Warning, SYSTEM, "worker_mail_lost", action "drop" {
         reports: u64,
         packets: u64,

@@ -4,6 +4,7 @@
 //! What a worker is told comes through a ring of [`orders`], what it has for the control thread goes through its [`mail`].
 //! A worker that panics ends the process at once; one that hangs is noticed by its beats.
 
+mod exchange;
 mod inlets;
 mod mail;
 mod orders;
@@ -18,7 +19,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{JoinHandle, panicking};
 
 use base::{Duration, Instant};
-use dataplane::{Dataplane, Policy};
+use dataplane::{Dataplane, Policy, ShardId};
 use engine::Input;
 
 use crate::clock;
@@ -27,6 +28,7 @@ use crate::exit::complain;
 use crate::handover::{self, Sleeper, Waker};
 use crate::tun;
 use crate::udp::UdpPort;
+use exchange::Exchange;
 use inlets::Inlets;
 use mail::Mailbox;
 pub use orders::Orders;
@@ -41,6 +43,8 @@ const BEAT_TIME: Duration = Duration::from_secs(1);
 const BEATS_OWED_MAX: u64 = 10;
 /// How long workers have to end.
 const STOP_TIME: Duration = Duration::from_secs(1);
+/// Most workers of a gateway: each has a ring to each other.
+pub const WORKERS_MAX: u16 = 64;
 /// What a process ends with after a panic.
 const PANIC_STATUS: i32 = 101;
 
@@ -64,9 +68,12 @@ pub struct Workers {
     beats: Vec<Arc<AtomicU64>>,
     asked: u64,
     next_beat: Instant,
-    ended: Receiver<(usize, io::Result<()>)>,
+    ended: Receiver<End>,
     threads: Vec<JoinHandle<()>>,
 }
+
+/// A worker that has ended, and how.
+type End = (usize, io::Result<()>);
 
 /// Why the gateway cannot go on.
 #[derive(Debug)]
@@ -109,8 +116,12 @@ impl Workers {
             ended,
             threads: Vec::new(),
         };
-        for (number, ports) in ports.into_iter().enumerate() {
-            let bed = Sleeper::new()?;
+        let count = u16::try_from(ports.len()).unwrap_or(u16::MAX);
+        let beds: io::Result<Vec<Sleeper>> = ports.iter().map(|_| Sleeper::new()).collect();
+        let beds = beds?;
+        let exchanges = Exchange::between(&beds);
+        for (index, ((ports, bed), exchange)) in (0..).zip(ports.into_iter().zip(beds).zip(exchanges)) {
+            let number = usize::from(index);
             let (giver, taker) = handover::ring(ORDERS_MAX, &bed);
             let (outbox, mailbox) = mail::mail(&workers.sleeper);
             let beat = Arc::new(AtomicU64::new(0));
@@ -118,16 +129,18 @@ impl Workers {
             workers.mailboxes.push(mailbox);
             workers.beats.push(Arc::clone(&beat));
             let worker = Worker {
-                data: Dataplane::with_hash_key(Arc::clone(policy), hash_key),
+                data: Dataplane::shard(Arc::clone(policy), hash_key, ShardId { index, count }),
                 outlets: Outlets::of(&ports)?,
                 inlets: Inlets::new(ports, tun_mtu),
                 sleeper: bed,
                 orders: taker,
                 outbox,
+                exchange,
                 beat,
                 out: Vec::new(),
                 plain: Vec::new(),
                 taken_orders: Vec::new(),
+                taken_over: Vec::new(),
                 stopped: false,
             };
             let thread = spawn(number, worker, ends.clone(), workers.sleeper.waker())?;
@@ -209,12 +222,7 @@ impl AsFd for Workers {
     }
 }
 
-fn spawn(
-    number: usize,
-    mut worker: Worker,
-    ends: Sender<(usize, io::Result<()>)>,
-    control: Waker,
-) -> io::Result<JoinHandle<()>> {
+fn spawn(number: usize, mut worker: Worker, ends: Sender<End>, control: Waker) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(format!("worker {number}")).spawn(move || {
         let _alarm = Alarm(number);
         let end = worker.go_on();
@@ -231,7 +239,7 @@ mod tests {
     use crate::handover::Taker;
 
     /// Two workers that are not there, and what they are told.
-    fn workers() -> (Workers, Vec<Taker<Order>>, Sender<(usize, io::Result<()>)>) {
+    fn workers() -> (Workers, Vec<Taker<Order>>, Sender<End>) {
         let (givers, takers) = (0..2).map(|_| handover::ring(64, &Sleeper::new().unwrap())).unzip();
         let (ends, ended) = channel();
         let workers = Workers {

@@ -21,7 +21,7 @@ use crate::signals::Signals;
 use crate::store::{self, Place, Writer};
 use crate::tun::{QUEUE_LENGTH, Tun};
 use crate::udp::{PORTS, UdpPort};
-use crate::workers::{Outlets, Ports, Workers};
+use crate::workers::{Outlets, Ports, WORKERS_MAX, Workers};
 use crate::{check, clock, events, privileges};
 
 /// The TUN device takes packets of this size at least, bytes; larger when an interface of the host does.
@@ -29,8 +29,6 @@ const MTU_MIN: u32 = 1_500;
 /// And of this size at most: jumbo frames of common networks. Every buffer holds one packet, and virtual interfaces claim
 /// up to 65535; the kernel fragments larger packets, or tells their sender.
 const MTU_MAX: u32 = 9_216;
-/// Threads that carry packets.
-const WORKERS_COUNT: usize = 1;
 
 /// Checks the configuration and opens everything that a gateway needs.
 pub fn start(options: &RunOptions) -> Result<Shell, Exit> {
@@ -70,8 +68,9 @@ pub fn start(options: &RunOptions) -> Result<Shell, Exit> {
     let epoll = Epoll::new().map_err(failed("epoll"))?;
     // Both fail when another gateway runs, before anything is touched that may be its own.
     let control = Control::open(&options.control, &epoll, LISTENER, CLIENTS)?;
-    let sockets = open_sockets(WORKERS_COUNT, &mut log, now.utc)?;
-    let (tun, tun_index, tun_mtu) = open_the_rest(&mut netlink, &interfaces, WORKERS_COUNT, &mut log, now.utc)?;
+    let count = usize::from(options.workers.unwrap_or_else(one_for_each_core));
+    let sockets = open_sockets(count, &mut log, now.utc)?;
+    let (tun, tun_index, tun_mtu) = open_the_rest(&mut netlink, &interfaces, count, &mut log, now.utc)?;
     let monitor = Monitor::open().map_err(failed("the kernel's netlink"))?;
     let name = tun.name().to_owned();
     let ports = share_out(tun, sockets).map_err(failed("a worker's ports"))?;
@@ -157,6 +156,12 @@ fn open_sockets(count: usize, log: &mut Log, utc: base::UnixTime) -> Result<Sock
         }
     }
     Ok((udp, esp))
+}
+
+fn one_for_each_core() -> u16 {
+    std::thread::available_parallelism()
+        .map_or(1, |cores| u16::try_from(cores.get()).unwrap_or(u16::MAX))
+        .min(WORKERS_MAX)
 }
 
 /// Gives each worker its ports. The first receives ESP.

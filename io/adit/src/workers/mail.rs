@@ -64,6 +64,11 @@ impl Outbox {
         self.waiting_packets.push(input);
     }
 
+    /// So many packets for other workers found no room.
+    pub fn count_lost(&mut self, packets: usize) {
+        self.lost_packets += count(packets);
+    }
+
     /// Hands over what there is, with one wake for either kind.
     pub fn give(&mut self) {
         self.packets.give(&mut self.waiting_packets);

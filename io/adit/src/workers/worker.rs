@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use base::{Buffer, Duration, Event, Instant};
-use dataplane::{Dataplane, Output};
+use dataplane::{Dataplane, Handoff, Output};
 use engine::Input;
 
 use crate::clock;
 use crate::epoll::{Epoll, Token};
 use crate::events::WorkerRefusedSa;
 use crate::handover::{Sleeper, Taker};
+use crate::workers::exchange::Exchange;
 use crate::workers::inlets::{Inlets, Taken};
 use crate::workers::mail::Outbox;
 use crate::workers::orders::{ORDERS_MAX, Order};
@@ -34,12 +35,14 @@ pub struct Worker {
     pub sleeper: Sleeper,
     pub orders: Taker<Order>,
     pub outbox: Outbox,
+    pub exchange: Exchange,
     /// The number of the last beat it was asked for.
     pub beat: Arc<AtomicU64>,
     pub out: Vec<Output>,
     /// Packets for the TUN device.
     pub plain: Vec<Buffer>,
     pub taken_orders: Vec<Order>,
+    pub taken_over: Vec<Handoff>,
     pub stopped: bool,
 }
 
@@ -52,8 +55,12 @@ impl Worker {
         let mut ready = Vec::new();
         while !self.stopped {
             let timeout = self.timeout(clock::mono());
-            let orders = &self.orders;
-            let timeout = if self.sleeper.may_sleep(|| orders.is_empty()) { timeout } else { Some(Duration::ZERO) };
+            let (orders, exchange) = (&self.orders, &self.exchange);
+            let timeout = if self.sleeper.may_sleep(|| orders.is_empty() && exchange.is_empty()) {
+                timeout
+            } else {
+                Some(Duration::ZERO)
+            };
             epoll.wait(timeout, &mut ready)?;
             if ready.contains(&SLEEPER) {
                 self.sleeper.woken()
@@ -80,16 +87,23 @@ impl Worker {
 
     fn timeout(&self, now: Instant) -> Option<Duration> {
         let deadline = self.data.next_deadline().map(|at| at.since(now));
-        let again = self.outbox.waits().then_some(AGAIN_TIME);
+        let again = (self.outbox.waits() || self.exchange.waits()).then_some(AGAIN_TIME);
         [deadline, again].into_iter().flatten().min()
     }
 
     /// Takes all that others have handed over.
     fn take_inbox(&mut self, now: Instant) {
         self.orders.take(ORDERS_MAX, &mut self.taken_orders);
-        if self.taken_orders.is_empty() {
-            return;
+        if !self.taken_orders.is_empty() {
+            self.obey(now);
         }
+        self.exchange.take(&mut self.taken_over);
+        for handoff in self.taken_over.drain(..) {
+            self.data.take_over(now, handoff, &mut self.out);
+        }
+    }
+
+    fn obey(&mut self, now: Instant) {
         let mut orders = std::mem::take(&mut self.taken_orders);
         for order in orders.drain(..) {
             match order {
@@ -133,6 +147,12 @@ impl Worker {
 
     /// Hands out what the packet path wants done.
     fn hand_out(&mut self, now: Instant) {
+        // Before anything leaves: whose a connection is must be known before an answer can come.
+        for (to, handoff) in self.data.handoffs() {
+            self.exchange.push(to, handoff);
+        }
+        let lost = self.exchange.give();
+        self.outbox.count_lost(lost);
         for output in self.out.drain(..) {
             match output {
                 Output::Plain { packet, .. } => self.plain.push(packet),
