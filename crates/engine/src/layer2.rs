@@ -278,11 +278,11 @@ impl crate::Gateway {
                 if let Some(other) = in_the_way(&self.snapshot, &lease) {
                     let name = self.snapshot.interface_by_id(objects::InterfaceId(lease.interface.0));
                     let event = LeaseInTheWay {
-                        iface: name.map(|interface| interface.name.clone()).unwrap_or_default().into(),
+                        iface: name.map(|interface| interface.name.clone()).unwrap_or_default(),
                         address: lease.address,
                         prefix: lease.prefix,
                         dhcp_server: lease.server,
-                        other: other.to_owned().into(),
+                        other: other.to_owned(),
                     };
                     return out.push(Action::Log(event.record()));
                 }
