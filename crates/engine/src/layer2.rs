@@ -233,6 +233,7 @@ impl crate::Gateway {
         let wanted = self.layer2.want(&self.snapshot);
         if self.wanted_ports != wanted {
             self.wanted_ports.clone_from(&wanted);
+            self.data.frames_in_line = !wanted.is_empty();
             out.push(Action::Ports(wanted));
         }
         if let Some(config) = self.layer2.configuration(&self.snapshot, &Conditions::default()) {

@@ -34,11 +34,13 @@ pub trait Shards: fmt::Debug {
 pub(crate) struct Packets {
     pub(crate) line: Dataplane,
     shards: Option<Box<dyn Shards>>,
+    /// Frames of packet ports go through the one in line, and so do the gateway's own packets then.
+    pub(crate) frames_in_line: bool,
 }
 
 impl Packets {
     pub(crate) fn new(line: Dataplane) -> Self {
-        Self { line, shards: None }
+        Self { line, shards: None, frames_in_line: false }
     }
 
     /// Packets go through shards from now on.
@@ -66,7 +68,7 @@ impl Packets {
     }
 
     pub(crate) fn originate(&mut self, now: Instant, over: Option<Over>, packet: Buffer, out: &mut Vec<Output>) {
-        match (&mut self.shards, over) {
+        match (self.shards.as_mut().filter(|_| !self.frames_in_line), over) {
             (None, None) => self.line.originate(now, packet, out),
             (None, Some(over)) => self.line.originate_over(now, over, packet, out),
             (Some(shards), over) => shards.originate(over, packet),
@@ -74,20 +76,23 @@ impl Packets {
     }
 
     pub(crate) fn connections(&self, now: Instant, pick: &Pick, limit: usize) -> (Vec<ConnectionStatus>, usize) {
-        if let Some(shards) = &self.shards {
-            return shards.connections(pick, limit);
+        let (mut shown, mut count) = match &self.shards {
+            Some(shards) => shards.connections(pick, limit),
+            None => (Vec::new(), 0),
+        };
+        for connection in self.line.connections(now).filter(|connection| pick(connection)) {
+            count = count.saturating_add(1);
+            if shown.len() < limit {
+                shown.push(connection);
+            }
         }
-        let mut picked = self.line.connections(now).filter(|connection| pick(connection));
-        let shown: Vec<ConnectionStatus> = picked.by_ref().take(limit).collect();
-        let count = shown.len().saturating_add(picked.count());
         (shown, count)
     }
 
     pub(crate) fn close_connections(&mut self, pick: &Pick) -> usize {
-        match &mut self.shards {
-            None => self.line.close_connections(|connection| pick(connection)),
-            Some(shards) => shards.close_connections(pick),
-        }
+        let in_line = self.line.close_connections(|connection| pick(connection));
+        let in_shards = self.shards.as_mut().map_or(0, |shards| shards.close_connections(pick));
+        in_line.saturating_add(in_shards)
     }
 
     pub(crate) fn counters(&self) -> Counters {
