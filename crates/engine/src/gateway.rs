@@ -99,6 +99,7 @@ impl Gateway {
             Input::Frame { port, frame } => self.layer2.link.frame(mono, port, frame, &mut self.link_out),
             Input::Port(open) => self.port_opened(mono, open, out),
             Input::Ask { interface, address } => self.layer2.link.ask(mono, interface, address, &mut self.link_out),
+            Input::PathMtu { remote, mtu } => self.control(mono, Control::PathMtu(remote, mtu)),
             Input::Shard(output) => self.data_output(mono, output, out),
             Input::Finished { ticket, result } => self.keeper.finished(mono, &self.snapshot, ticket, result),
             Input::Links { down } => self.keeper.links(mono, &self.snapshot, down),
@@ -278,7 +279,7 @@ impl Gateway {
     }
 
     /// Carries outputs between the two sides until both have nothing more to say.
-    fn settle(&mut self, now: Instant, out: &mut Vec<Action>) {
+    pub(crate) fn settle(&mut self, now: Instant, out: &mut Vec<Action>) {
         while !self.data_out.is_empty() || !self.ike_out.is_empty() || !self.link_out.is_empty() {
             self.settle_link(now, out);
             let mut batch = std::mem::replace(&mut self.data_out, std::mem::take(&mut self.data_spare));

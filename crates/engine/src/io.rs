@@ -55,6 +55,13 @@ pub enum Input {
         /// Whom.
         address: IpAddr,
     },
+    /// The kernel of the host port says how long IP packets to a peer may be.
+    PathMtu {
+        /// The peer.
+        remote: IpAddr,
+        /// Bytes, the IP header included.
+        mtu: u16,
+    },
     /// What a shard of the packet path has handed out for the gateway: everything but packets that leave.
     Shard(dataplane::Output),
     /// A job that was started is done.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use base::{Buffer, Event, Instant, IpRange, Random};
+use base::{Buffer, Event, Instant, IpRange, Now, Random};
 use dataplane::{Dataplane, InterfaceId};
 use link::{Config, Link, PortId, Role};
 use objects::{Conditions, Snapshot};
@@ -318,6 +318,39 @@ impl crate::Gateway {
     /// The neighbours that the gateway knows on its packet ports.
     pub fn neighbours(&self) -> impl Iterator<Item = link::NeighbourStatus> + '_ {
         self.layer2.link.neighbours()
+    }
+
+    /// Forgets what was learnt of the neighbours that `pick` picks; returns how many.
+    pub fn flush_neighbours(
+        &mut self,
+        now: Now,
+        pick: impl Fn(link::InterfaceId, IpAddr) -> bool,
+        out: &mut Vec<Action>,
+    ) -> usize {
+        let count = self.layer2.link.flush(pick, &mut self.link_out);
+        self.settle(now.mono, out);
+        count
+    }
+
+    /// The addresses that the gateway answers for on packet ports beside its own, each with how.
+    pub fn published(&self) -> &[link::Publish] {
+        &self.layer2.config.publish
+    }
+
+    /// Tells the neighbours of a packet port the hardware address of one of the gateway's addresses there, or of one that
+    /// is published, now. False when there is none such.
+    pub fn announce_address(&mut self, now: Now, address: IpAddr, out: &mut Vec<Action>) -> bool {
+        let config = &self.layer2.config;
+        let own =
+            config.ports.iter().flat_map(|port| &port.interfaces).find_map(|interface| {
+                interface.addresses.iter().any(|(own, _)| *own == address).then_some(interface.id)
+            });
+        let published =
+            || config.publish.iter().find(|publish| publish.range.contains(address)).map(|publish| publish.interface);
+        let Some(interface) = own.or_else(published) else { return false };
+        self.layer2.link.notify(now.mono, interface, address, &mut self.link_out);
+        self.settle(now.mono, out);
+        true
     }
 
     /// What the link layer has dropped.

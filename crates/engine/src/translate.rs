@@ -351,8 +351,16 @@ fn service(service: &objects::ServiceMatch) -> dataplane::Service {
     }
 }
 
-/// What the kernel must route to us under these conditions: every route that leads into a tunnel, and holds.
+/// What the kernel must route to us under these conditions: every route that leads into a tunnel, and holds. Nothing where
+/// the kernel has no packets to route, because the gateway owns every card that has addresses.
 pub(crate) fn host_routes(snapshot: &Snapshot, conditions: &Conditions) -> Vec<HostRoute> {
+    let is_kernels = |interface: &objects::Interface| {
+        let kernels = matches!(interface.kind, objects::InterfaceKind::Ethernet { owned: false, .. });
+        kernels && !interface.addresses.is_empty()
+    };
+    if !snapshot.interfaces.iter().any(is_kernels) {
+        return Vec::new();
+    }
     let own = snapshot.interface_by_id(objects::InterfaceId::CORE);
     let is_own = |address: &IpAddr| own.is_some_and(|core| core.addresses.iter().any(|(own, _)| own == address));
     let tunnels: BTreeMap<_, _> = snapshot.tunnels.iter().map(|tunnel| (tunnel.id.interface(), tunnel)).collect();

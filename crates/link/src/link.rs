@@ -226,14 +226,17 @@ impl Link {
         }
     }
 
-    /// Forgets what was learnt of the neighbours of an interface, or of all.
-    pub fn flush(&mut self, interface: Option<InterfaceId>, out: &mut Vec<Output>) {
+    /// Forgets what was learnt of the neighbours that `pick` picks; returns how many.
+    pub fn flush(&mut self, pick: impl Fn(InterfaceId, IpAddr) -> bool, out: &mut Vec<Output>) -> usize {
+        let mut count = 0;
         for slot in self.table.slots() {
             let Some(neighbour) = self.table.get(slot) else { continue };
-            if neighbour.state != State::Static && interface.is_none_or(|only| only == neighbour.key.0) {
+            if neighbour.state != State::Static && pick(neighbour.key.0, neighbour.key.1) {
                 self.forget(slot, out);
+                count += 1;
             }
         }
+        count
     }
 
     /// Announces an address of the gateway, or one that is published, now.

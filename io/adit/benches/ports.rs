@@ -15,7 +15,7 @@ use std::net::UdpSocket;
 use std::os::fd::OwnedFd;
 use std::process::Command;
 
-use adit::datagram::{self, Outgoing, ReceiveBatch, SendBatch, Trains};
+use adit::datagram::{self, Outgoing, ReceiveBatch, SendBatch, Trains, Way};
 use adit::nic::Nic;
 use adit::packet::{FRAME_MAX, Frame, FrameReceiveBatch, FrameSendBatch, PacketPort};
 use adit::tun::{Offloads, PACKET_MAX, Tun};
@@ -82,6 +82,7 @@ fn udp() {
             local: local.ip(),
             remote,
             ds: 0,
+            whole: true,
             segment_size,
             payload: Buffer::copy(&vec![7; length]),
         };
@@ -91,9 +92,10 @@ fn udp() {
         } else {
             (0..SEGMENTS).map(|_| outgoing(None, PAYLOAD)).collect()
         };
-        let (mut send, mut receive, mut trains) = (SendBatch::new(), ReceiveBatch::new(), trains);
+        let (mut send, mut receive) = (SendBatch::new(), ReceiveBatch::new());
+        let mut way = Way { trains, discovery: datagram::Discovery::of(false) };
         measure(what, SEGMENTS, || {
-            send.send(&from, &mut trains, &queue, |_, error| panic!("{error}"));
+            send.send(&from, &mut way, &queue, |told| panic!("{told:?}"));
             let mut bytes = 0;
             while bytes < SEGMENTS * PAYLOAD {
                 let count = receive.receive(&to).unwrap();

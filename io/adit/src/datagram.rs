@@ -2,16 +2,18 @@
 //! that pass the kernel as one.
 
 mod message;
+mod path;
 mod receive;
 mod send;
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::net::sockopt;
 
+pub use path::{Discovery, read_errors};
 pub use receive::{ReceiveBatch, Received};
-pub use send::{Outgoing, SendBatch, TRAIN_BYTES_MAX, TRAIN_MAX, Trains};
+pub use send::{Outgoing, SendBatch, TRAIN_BYTES_MAX, TRAIN_MAX, Told, Trains, Way};
 
 /// Messages of one system call.
 pub const BATCH: usize = 32;
@@ -20,19 +22,20 @@ pub const DATAGRAM_MAX: usize = 65_536;
 /// What we ask for as socket buffers, bytes: bursts must fit that come while we are busy with others.
 const SOCKET_BUFFER: usize = 4 << 20;
 
-/// Sets what every socket of ours wants, whatever it carries.
-pub fn prepare(socket: &OwnedFd, ipv6: bool) -> io::Result<()> {
+/// Sets what every socket of ours wants, whatever it carries. Returns by what it is told whether datagrams may be cut.
+pub fn prepare(socket: &OwnedFd, ipv6: bool) -> io::Result<Discovery> {
     enlarge(socket);
-    // Large IKE and ESP packets may be fragmented on their way: no DF bit.
+    path::keep_errors(socket, ipv6)?;
     if ipv6 {
-        sockopt::set_ipv6_mtu_discover(socket, sockopt::Ipv6PathMtuDiscovery::DONT)?;
         sockopt::set_ipv6_recvtclass(socket, true)?;
-        switch_on(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
+        switch_on(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)?;
     } else {
-        sockopt::set_ip_mtu_discover(socket, sockopt::Ipv4PathMtuDiscovery::DONT)?;
         sockopt::set_ip_recvtos(socket, true)?;
-        switch_on(socket, libc::IPPROTO_IP, libc::IP_PKTINFO)
+        switch_on(socket, libc::IPPROTO_IP, libc::IP_PKTINFO)?;
     }
+    let discovery = Discovery::of(ipv6);
+    discovery.set(socket, false)?;
+    Ok(discovery)
 }
 
 /// Asks for large socket buffers.
@@ -52,10 +55,14 @@ pub fn receive_trains(socket: &OwnedFd) -> bool {
 }
 
 fn switch_on(socket: &OwnedFd, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    let size = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or_default();
+    set_number(socket, level, option, 1)
+}
+
+fn set_number(socket: impl AsFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    let size = libc::socklen_t::try_from(size_of_val(&value)).unwrap_or_default();
+    let socket = socket.as_fd().as_raw_fd();
     // SAFETY: the option's value is the int that the pointer and the size describe.
-    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const on).cast(), size) };
+    let result = unsafe { libc::setsockopt(socket, level, option, (&raw const value).cast(), size) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
@@ -78,7 +85,11 @@ mod tests {
     }
 
     fn outgoing(local: IpAddr, remote: SocketAddr, segment_size: Option<u16>, bytes: &[u8]) -> Outgoing {
-        Outgoing { local, remote, ds: 0, segment_size, payload: Buffer::copy(bytes) }
+        Outgoing { local, remote, ds: 0, whole: false, segment_size, payload: Buffer::copy(bytes) }
+    }
+
+    fn way(name: SocketAddr) -> Way {
+        Way { trains: Trains::Kernel, discovery: Discovery::of(name.is_ipv6()) }
     }
 
     /// Everything that has come, each datagram with its sender, and in how many messages.
@@ -104,11 +115,12 @@ mod tests {
                 local: if number % 2 == 0 { a_name.ip() } else { unspecified(a_name) },
                 remote: b_name,
                 ds: 0x28 | u8::try_from(number % 4).unwrap(),
+                whole: number % 5 == 0,
                 segment_size: None,
                 payload: Buffer::copy(&vec![7; 100 + number]),
             })
             .collect();
-        SendBatch::new().send(&a, &mut Trains::Kernel, &queue, |to, error| panic!("{to}: {error}"));
+        SendBatch::new().send(&a, &mut way(a_name), &queue, |told| panic!("{told:?}"));
         let mut batch = ReceiveBatch::new();
         let mut number = 0;
         while number < queue.len() {
@@ -147,9 +159,9 @@ mod tests {
         assert!(receive_trains(&b));
         let sent: Vec<Vec<u8>> = (0..60).map(|number| vec![number; if number == 59 { 300 } else { 1_000 }]).collect();
         let queue: Vec<Outgoing> = sent.iter().map(|bytes| outgoing(a_name.ip(), b_name, None, bytes)).collect();
-        let mut trains = Trains::Kernel;
-        SendBatch::new().send(&a, &mut trains, &queue, |to, error| panic!("{to}: {error}"));
-        assert_eq!(trains, Trains::Kernel);
+        let mut way = way(a_name);
+        SendBatch::new().send(&a, &mut way, &queue, |told| panic!("{told:?}"));
+        assert_eq!(way.trains, Trains::Kernel);
         assert_eq!(drain(&b), (sent, 1));
     }
 
@@ -157,9 +169,10 @@ mod tests {
     fn a_train_is_datagrams_for_who_knows_no_trains() {
         let (a, a_name, b, b_name) = pair("127.0.0.1");
         let bytes: Vec<u8> = (0..=255).cycle().take(100 * 700 + 30).collect();
-        for mut trains in [Trains::Kernel, Trains::Never] {
+        for trains in [Trains::Kernel, Trains::Never] {
+            let mut way = Way { trains, ..way(a_name) };
             let queue = [outgoing(a_name.ip(), b_name, Some(700), &bytes)];
-            SendBatch::new().send(&a, &mut trains, &queue, |to, error| panic!("{to}: {error}"));
+            SendBatch::new().send(&a, &mut way, &queue, |told| panic!("{told:?}"));
             let sent: Vec<Vec<u8>> = bytes.chunks(700).map(<[u8]>::to_vec).collect();
             assert_eq!(drain(&b), (sent, 101));
         }
@@ -189,8 +202,8 @@ mod tests {
                 }
                 queue.push(outgoing(a_name.ip(), remote, segment_size, &bytes));
             }
-            let mut trains = Trains::Kernel;
-            batch.send(&a, &mut trains, &queue, |to, error| panic!("{to}: {error}"));
+            let mut way = way(a_name);
+            batch.send(&a, &mut way, &queue, |told| panic!("{told:?}"));
             assert_eq!(drain(&b).0, to_b);
             assert_eq!(drain(&c).0, to_c);
         }
@@ -202,8 +215,8 @@ mod tests {
         let good = |size| outgoing(a_name.ip(), b_name, None, &vec![1; size]);
         let queue = [good(1), good(70_000), good(2)];
         let mut failures = 0;
-        SendBatch::new().send(&a, &mut Trains::Kernel, &queue, |to, _| {
-            assert_eq!(to, b_name);
+        SendBatch::new().send(&a, &mut way(a_name), &queue, |told| {
+            assert!(matches!(told, Told::Failed(to, _) if to == b_name));
             failures += 1;
         });
         assert_eq!(failures, 1);
@@ -221,12 +234,28 @@ mod tests {
             outgoing(a_name.ip(), b_name, None, b"behind"),
         ];
         let mut failures = 0;
-        SendBatch::new().send(&a, &mut Trains::Kernel, &queue, |to, _| {
-            assert_eq!(to, nowhere);
+        SendBatch::new().send(&a, &mut way(a_name), &queue, |told| {
+            assert!(matches!(told, Told::Failed(to, _) if to == nowhere));
             failures += 1;
         });
         assert_eq!(failures, 4);
         assert_eq!(drain(&b).0, [b"before", b"behind"]);
+    }
+
+    #[test]
+    fn news_of_an_earlier_datagram_cost_no_later_one() {
+        let (a, a_name, b, b_name) = pair("127.0.0.1");
+        let closed = {
+            let (_c, c_name, ..) = pair("127.0.0.1");
+            c_name
+        };
+        let mut way = way(a_name);
+        for (to, whole) in [(closed, false), (b_name, false), (closed, true), (b_name, true)] {
+            let queue = [Outgoing { whole, ..outgoing(a_name.ip(), to, None, b"here") }];
+            // The kernel refuses the second and the fourth call for what came back of the first and the third.
+            SendBatch::new().send(&a, &mut way, &queue, |told| panic!("{told:?}"));
+        }
+        assert_eq!(drain(&b).0.len(), 2);
     }
 
     #[test]
@@ -235,7 +264,7 @@ mod tests {
         let mut batch = ReceiveBatch::new();
         for text in [b"first", b"other"] {
             let queue = [outgoing(a_name.ip(), b_name, None, text)];
-            SendBatch::new().send(&a, &mut Trains::Kernel, &queue, |to, error| panic!("{to}: {error}"));
+            SendBatch::new().send(&a, &mut way(a_name), &queue, |told| panic!("{told:?}"));
             assert_eq!(batch.receive(&b).unwrap(), 1);
             let place = batch.received(0).unwrap().bytes.as_ptr();
             let taken = batch.take(0, Buffer::default()).unwrap();

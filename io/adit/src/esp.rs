@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, Protocol, RawProtocol, SocketFlags, SocketType, socket_with};
 
-use crate::datagram::{self, Received};
+use crate::datagram::{self, Outgoing, Received, SendBatch, Told, Trains, Way};
 use crate::exit::Exit;
 
 /// A raw socket for ESP over one family.
@@ -14,6 +14,7 @@ use crate::exit::Exit;
 pub struct EspPort {
     socket: OwnedFd,
     ipv6: bool,
+    way: Way,
 }
 
 impl EspPort {
@@ -29,19 +30,24 @@ impl EspPort {
                 return Err(Exit::failed(format!("no raw socket for ESP: {error}; this needs CAP_NET_RAW")));
             }
         };
-        datagram::prepare(&socket, ipv6)
+        let discovery = datagram::prepare(&socket, ipv6)
             .map_err(|error| Exit::failed(format!("the raw socket for ESP cannot be set up: {error}")))?;
-        Ok(Ok(Self { socket, ipv6 }))
+        Ok(Ok(Self { socket, ipv6, way: Way { trains: Trains::Never, discovery } }))
     }
 
     /// The same socket for another thread to send by.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { socket: self.socket.try_clone()?, ipv6: self.ipv6 })
+        Ok(Self { socket: self.socket.try_clone()?, ipv6: self.ipv6, way: self.way.clone() })
     }
 
     /// True for the IPv6 socket.
     pub fn is_ipv6(&self) -> bool {
         self.ipv6
+    }
+
+    /// Sends what waits in `queue`: see [`SendBatch::send`].
+    pub fn send(&mut self, batch: &mut SendBatch, queue: &[Outgoing], tell: impl FnMut(Told<'_>)) {
+        batch.send(&self.socket, &mut self.way, queue, tell);
     }
 
     /// What was received, from its ESP header. An IPv4 raw socket delivers the IP header too, an IPv6 one does not.

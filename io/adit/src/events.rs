@@ -172,6 +172,13 @@ base::events! {
         reason: String,
     }
 
+    /// The host's kernel has got addresses on a network card that the gateway owns. Its answers are kept off the card, but
+    /// what it sends itself is not: remove the addresses.
+    CardShared = 03_299_043 rev 1, Warning, SYSTEM, "card_shared", action "none" {
+        device: String,
+        addresses: String,
+    }
+
     /// The network card was asked to let through frames to further addresses, which proxy ARP and published addresses need,
     /// and would not.
     CardFilterRefused = 03_299_041 rev 1, Warning, SYSTEM, "card_filter_refused", action "none" {

@@ -1,11 +1,15 @@
-//! The kernel's switches that a gateway depends on: forwarding, and the check of where packets may come from.
+//! The kernel's switches that a gateway depends on: forwarding, the check of where packets may come from, and silence on
+//! the network cards that the gateway owns.
 
 mod record;
+mod silence;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::nic::Nic;
 use record::{Change, Record};
 
 /// Every interface's reverse path filter is the larger of its own and this one.
@@ -160,10 +164,7 @@ impl Forwarding {
 
     /// Puts everything back as it was, last things first, except what somebody else has changed since.
     pub fn restore(&mut self) {
-        for change in std::mem::take(&mut self.changes).iter().rev().filter(|change| is_in_force(change)) {
-            // An interface may have gone away with its switches.
-            let _ = fs::write(&change.path, &change.before);
-        }
+        put_back(&std::mem::take(&mut self.changes));
         if let Some(record) = &self.record {
             // Without a file there is nothing to be taken over; one that stays says what is no longer in force.
             let _ = record.save(&[]);
@@ -190,7 +191,7 @@ impl Forwarding {
             outcomes.extend(self.write_down());
         }
         let sysctl = name(path);
-        match fs::write(path, value) {
+        match write(path, value) {
             Ok(()) => outcomes.push(done(sysctl, value)),
             Err(error) => {
                 self.changes.truncate(known);
@@ -234,8 +235,26 @@ fn is_in_force(change: &Change) -> bool {
     read(&change.path).as_ref() == Some(&change.after)
 }
 
+/// Puts back what is still as it was set, last things first.
+fn put_back(changes: &[Change]) {
+    for change in changes.iter().rev().filter(|change| is_in_force(change)) {
+        // An interface may have gone away with its switches.
+        let _ = write(&change.path, &change.before);
+    }
+}
+
 fn read(path: &Path) -> Option<String> {
-    Some(fs::read_to_string(path).ok()?.trim().to_owned())
+    match record::card_of(path) {
+        Some(card) => Some(if Nic::named(card).ok()?.is_on().ok()? { "1" } else { "0" }.to_owned()),
+        None => Some(fs::read_to_string(path).ok()?.trim().to_owned()),
+    }
+}
+
+fn write(path: &Path, value: &str) -> io::Result<()> {
+    match record::card_of(path) {
+        Some(card) => Nic::named(card)?.switch(value == "1"),
+        None => fs::write(path, value),
+    }
 }
 
 /// The path in the dotted form that administrators know.

@@ -65,7 +65,34 @@ impl Nic {
         })
     }
 
+    /// Whether it is switched on.
+    pub fn is_on(&self) -> io::Result<bool> {
+        Ok(libc::c_int::from(self.flags()?) & libc::IFF_UP != 0)
+    }
+
+    /// Switches it on or off.
+    pub fn switch(&self, on: bool) -> io::Result<()> {
+        let on_bit = libc::c_short::try_from(libc::IFF_UP).unwrap_or_default();
+        let flags = self.flags()?;
+        let flags = if on { flags | on_bit } else { flags & !on_bit };
+        let mut request = self.request()?;
+        request.ifr_ifru.ifru_flags = flags;
+        self.tell(libc::SIOCSIFFLAGS, &mut request)
+    }
+
+    fn flags(&self) -> io::Result<libc::c_short> {
+        let request = self.ask(libc::SIOCGIFFLAGS)?;
+        // SAFETY: the request fills in this member; any bytes are a number.
+        Ok(unsafe { request.ifr_ifru.ifru_flags })
+    }
+
     fn ask(&self, what: libc::c_ulong) -> io::Result<libc::ifreq> {
+        let mut request = self.request()?;
+        self.tell(what, &mut request)?;
+        Ok(request)
+    }
+
+    fn request(&self) -> io::Result<libc::ifreq> {
         // SAFETY: ifreq is plain data for which all zeroes is a value.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
         if self.name.len() >= request.ifr_name.len() {
@@ -74,9 +101,13 @@ impl Nic {
         for (to, from) in request.ifr_name.iter_mut().zip(self.name.bytes()) {
             *to = libc::c_char::from_ne_bytes([from]);
         }
-        // SAFETY: the request reads the name and writes one member of an ifreq, which lives on our stack.
-        let result = unsafe { libc::ioctl(self.socket.as_raw_fd(), what, &raw mut request) };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(request) }
+        Ok(request)
+    }
+
+    fn tell(&self, what: libc::c_ulong, request: &mut libc::ifreq) -> io::Result<()> {
+        // SAFETY: the requests read the name, and read or write one member, of an ifreq, which is borrowed.
+        let result = unsafe { libc::ioctl(self.socket.as_raw_fd(), what, &raw mut *request) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 }
 

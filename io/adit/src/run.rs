@@ -26,8 +26,8 @@ use crate::protocol::{Reply, Request};
 use crate::routes::{Problem, Routes, Trouble};
 use crate::signals::{Signal, Signals};
 use crate::store::Writer;
-use crate::workers::{Failure, Outlets, Workers};
-use cards::{Cards, News as CardNews};
+use crate::workers::{Failure, Outlets, Sent, Workers};
+use cards::{Cards, Host, News as CardNews};
 
 /// How long peers have to acknowledge the deletion of SAs when we stop.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(3);
@@ -232,6 +232,12 @@ impl Shell {
         self.flush(now);
     }
 
+    /// The cards, and what they depend on.
+    fn cards_and_host(&mut self) -> (&mut Cards, Host<'_>) {
+        let host = Host { epoll: &self.epoll, interfaces: &self.interfaces, forwarding: &mut self.forwarding };
+        (&mut self.cards, host)
+    }
+
     /// Tells the device, or the log, what has become of network cards.
     fn heed_cards(&mut self, now: Now, news: Vec<CardNews>) {
         for news in news {
@@ -240,6 +246,10 @@ impl Shell {
                 CardNews::Refused { device, reason } => {
                     self.log.event(now.utc, &events::CardRefused { device, reason });
                 }
+                CardNews::Shared { device, addresses } => {
+                    self.log.event(now.utc, &events::CardShared { device, addresses });
+                }
+                CardNews::Switch(outcome) => self.report_switch(now, outcome),
             }
         }
     }
@@ -320,10 +330,11 @@ impl Shell {
                 self.device.recycle(packet);
             }
             Action::Gateway(engine::Action::Datagram { local, remote, ds, payload }) => {
-                self.outlets.queue_datagram(local, remote, ds, payload);
+                // Large messages of IKE may be cut on their way.
+                self.outlets.queue_datagram(local, remote, ds, false, payload);
             }
             Action::Gateway(engine::Action::Esp { local, remote, ds, payload }) => {
-                self.outlets.queue_esp(local, remote, ds, payload);
+                self.outlets.queue_esp(local, remote, ds, false, payload);
             }
             Action::Gateway(engine::Action::Start(job)) => self.jobs.take(job),
             Action::Gateway(engine::Action::Routes(routes)) => {
@@ -332,7 +343,8 @@ impl Shell {
             }
             Action::Gateway(engine::Action::Log(record)) => self.log.record(now.utc, &record),
             Action::Gateway(engine::Action::Ports(wanted)) => {
-                let news = self.cards.want(wanted, &self.epoll);
+                let (cards, mut host) = self.cards_and_host();
+                let news = cards.want(wanted, &mut host);
                 self.heed_cards(now, news);
             }
             Action::Gateway(engine::Action::Frame { port, frame }) => self.cards.queue(port, frame),
@@ -370,7 +382,12 @@ impl Shell {
     fn flush(&mut self, now: Now) {
         self.heed_operators();
         let (device, log) = (&mut self.device, &mut self.log);
-        self.outlets.flush(now.mono, |buffer| device.recycle(buffer), |record| log.record(now.utc, &record));
+        let mut path_mtus = Vec::new();
+        let tell = |news: Sent| match news {
+            Sent::Log(record) => log.record(now.utc, &record),
+            Sent::PathMtu(remote, mtu) => path_mtus.push(engine::Input::PathMtu { remote, mtu }),
+        };
+        self.outlets.flush(now.mono, |buffer| device.recycle(buffer), tell);
         let damper = &mut self.lost_frames;
         self.cards.flush(
             |buffer| device.recycle(buffer),
@@ -381,6 +398,9 @@ impl Shell {
                 }
             },
         );
+        for input in path_mtus {
+            self.step(now, Input::Gateway(input));
+        }
     }
 
     /// Routes first: from the first packet that is forwarded, the tunnels' networks lead to us or nowhere.
@@ -456,9 +476,11 @@ impl Shell {
             }
         }
         self.look_at_links(now);
-        let news = self.cards.look(&self.epoll);
-        self.heed_cards(now, news);
+        // Forwarding, where it is wanted, is switched on for all cards: afterwards it is off again for those that are ours.
         self.apply_routes(now);
+        let (cards, mut host) = self.cards_and_host();
+        let news = cards.look(&mut host);
+        self.heed_cards(now, news);
     }
 
     fn clean_up(&mut self) {

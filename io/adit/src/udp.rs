@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
 
-use crate::datagram::{self, Outgoing, SendBatch, Trains};
+use crate::datagram::{self, Outgoing, SendBatch, Told, Trains, Way};
 use crate::exit::Exit;
 
 /// The ports of IKE (RFC 7296 section 2): plain, and for what may have passed a NAT (RFC 3948).
@@ -19,7 +19,7 @@ pub struct UdpPort {
     socket: OwnedFd,
     port: u16,
     ipv6: bool,
-    trains: Trains,
+    way: Way,
 }
 
 impl UdpPort {
@@ -51,22 +51,22 @@ impl UdpPort {
                 }
                 Err(error) => return Err(Exit::failed(format!("UDP port {port} cannot be opened: {error}"))),
             }
-            datagram::prepare(&socket, ipv6)
-                .and_then(|()| match count {
-                    1 => Ok(()),
-                    _ => Ok(sockopt::set_socket_reuseport(&socket, true)?),
+            let discovery = datagram::prepare(&socket, ipv6)
+                .and_then(|discovery| match count {
+                    1 => Ok(discovery),
+                    _ => Ok(sockopt::set_socket_reuseport(&socket, true).map(|()| discovery)?),
                 })
                 .map_err(|error| Exit::failed(format!("UDP port {port} cannot be set up: {error}")))?;
             // Without, trains come as datagrams.
             datagram::receive_trains(&socket);
-            group.push(Self { socket, port, ipv6, trains: Trains::Kernel });
+            group.push(Self { socket, port, ipv6, way: Way { trains: Trains::Kernel, discovery } });
         }
         Ok(Ok(group))
     }
 
     /// The same socket for another thread to send by.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { socket: self.socket.try_clone()?, ..*self })
+        Ok(Self { socket: self.socket.try_clone()?, way: self.way.clone(), ..*self })
     }
 
     /// The port it is bound to.
@@ -80,8 +80,8 @@ impl UdpPort {
     }
 
     /// Sends what waits in `queue`, as trains where it can: see [`SendBatch::send`].
-    pub fn send(&mut self, batch: &mut SendBatch, queue: &[Outgoing], failed: impl FnMut(SocketAddr, &io::Error)) {
-        batch.send(&self.socket, &mut self.trains, queue, failed);
+    pub fn send(&mut self, batch: &mut SendBatch, queue: &[Outgoing], tell: impl FnMut(Told<'_>)) {
+        batch.send(&self.socket, &mut self.way, queue, tell);
     }
 }
 

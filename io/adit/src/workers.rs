@@ -33,7 +33,7 @@ use inlets::Inlets;
 use mail::Mailbox;
 pub use orders::Orders;
 use orders::{ORDERS_MAX, Order};
-pub use outlets::Outlets;
+pub use outlets::{News as Sent, Outlets};
 use worker::Worker;
 
 /// How often workers are asked for a beat.

@@ -25,7 +25,9 @@ fn a_clients_address_is_answered_for_as_long_as_it_is_connected() {
     let mut world = World::pair(1);
     let client = net("10.0.0.200/32");
     let asks = |world: &mut World| {
-        world.with(1, |link, _, out| link.flush(None, out));
+        world.with(1, |link, _, out| {
+            link.flush(|_, _| true, out);
+        });
         world.send(1, "10.0.0.200", echo("10.0.0.2", "10.0.0.200"));
         world.run_secs(4);
         world.packets(0)

@@ -85,10 +85,10 @@ fn details(
     }
 }
 
-/// Every counter of the packet path that is not zero.
+/// Every counter of the packet path, and of the packet ports, that is not zero.
 fn statistics(gateway: &engine::Gateway) -> String {
     let mut text = String::new();
-    for (name, value, meaning) in gateway.counters().iter() {
+    for (name, value, meaning) in gateway.counters().iter().chain(gateway.link_counters().iter()) {
         if value > 0 {
             let _ = writeln!(text, "{name:<28} {value:>12}  {meaning}");
         }

@@ -5,6 +5,7 @@ mod dns;
 mod hostmon;
 mod ike;
 mod ipsec;
+mod neighbours;
 mod ping;
 mod routes;
 mod rules;
@@ -17,8 +18,25 @@ use schema::lex::Command;
 
 pub(crate) use ping::{PingShown, show as show_ping};
 
+const NEIGHBOUR_OPTIONS: &[(&str, &str)] = &[
+    ("show", "List them (the default)."),
+    ("ip=", "Only this address."),
+    ("hw=", "Only this hardware address."),
+    ("num=", "How many lines at most, or all."),
+    ("flush", "Forget what was learnt, but not what is configured."),
+    ("notify=", "Tell the neighbours the hardware address of this address of the gateway."),
+];
+
 /// The operational commands in the order of the reference manual.
 pub static OPERATIONS: &[CommandInfo] = &[
+    CommandInfo {
+        name: "arp",
+        usage: "arp [-show] [<interface>] [-ip=<ip>] [-hw=<mac>] [-num=<n>|all] | arp -flush [<interface>] [-ip=<ip>] | \
+                arp -notify=<ip>",
+        help: "Lists the IPv4 neighbours on network cards that the gateway owns, or forgets them.",
+        options: NEIGHBOUR_OPTIONS,
+        argument: Argument::Name(&["Ethernet", "VLAN"]),
+    },
     CommandInfo {
         name: "connections",
         usage: "connections [-show] [-num=<n>|all] [-verbose] [filters] | connections -close {-all|filters}",
@@ -83,6 +101,14 @@ pub static OPERATIONS: &[CommandInfo] = &[
             ("stat", "Counters of the packet path, drops and their reasons among them."),
         ],
         argument: Argument::Name(&["IPsecTunnel"]),
+    },
+    CommandInfo {
+        name: "neighborcache",
+        usage: "neighborcache [-show] [<interface>] [-ip=<ip>] [-hw=<mac>] [-num=<n>|all] | neighborcache -flush \
+                [<interface>] [-ip=<ip>] | neighborcache -notify=<ip>",
+        help: "Lists the IPv6 neighbours on network cards that the gateway owns, or forgets them.",
+        options: NEIGHBOUR_OPTIONS,
+        argument: Argument::Name(&["Ethernet", "VLAN"]),
     },
     CommandInfo {
         name: "ping",
@@ -233,6 +259,8 @@ pub(crate) fn run(
         Err(outcome) => return Some(Ran::Done(outcome)),
     };
     let outcome = match operation.name {
+        "arp" => neighbours::run(now, gateway, neighbours::Family::V4, &arguments, out),
+        "neighborcache" => neighbours::run(now, gateway, neighbours::Family::V6, &arguments, out),
         "connections" => connections::run(now, gateway, &arguments),
         "dns" => dns::run(now, gateway, &arguments, out),
         "hostmon" => hostmon::run(now, gateway, &arguments),

@@ -124,6 +124,75 @@ impl Messages {
     }
 }
 
+/// Room for the control messages of an error: the error itself with the address of who told it, our address, the DiffServ
+/// byte.
+const ERROR_CONTROL_MAX: usize = 256;
+
+/// Where the kernel writes what it was told about a datagram.
+pub struct ErrorMessage {
+    name: libc::sockaddr_storage,
+    control: ErrorControl,
+}
+
+#[repr(C, align(8))]
+struct ErrorControl([u8; ERROR_CONTROL_MAX]);
+
+/// What the kernel was told about a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErrorReport {
+    /// Whom the datagram was for.
+    pub remote: IpAddr,
+    /// The number of the error.
+    pub number: libc::c_int,
+    /// What it says beside; of a datagram that was too long the length that would have passed.
+    pub info: u32,
+}
+
+impl ErrorMessage {
+    /// Room for one.
+    pub fn new() -> Self {
+        // SAFETY: sockaddr_storage is plain data for which all zeroes is a value.
+        Self { name: unsafe { std::mem::zeroed() }, control: ErrorControl([0; ERROR_CONTROL_MAX]) }
+    }
+
+    /// A header for recvmsg that points at what is here, to be used before `self` moves.
+    pub fn header(&mut self) -> libc::msghdr {
+        // SAFETY: msghdr is plain data for which all zeroes is a value.
+        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+        header.msg_name = (&raw mut self.name).cast();
+        header.msg_namelen = libc::socklen_t::try_from(size_of_val(&self.name)).unwrap_or_default();
+        header.msg_control = self.control.0.as_mut_ptr().cast();
+        header.msg_controllen = self.control.0.len();
+        header
+    }
+
+    /// What came, by the header that it came by.
+    pub fn report(&self, header: &libc::msghdr) -> Option<ErrorReport> {
+        let remote = read_name(&self.name)?.ip();
+        // SAFETY: msghdr is plain data for which all zeroes is a value.
+        let mut own: libc::msghdr = unsafe { std::mem::zeroed() };
+        // The functions take a pointer that may be written through; nothing is written here.
+        own.msg_control = self.control.0.as_ptr().cast_mut().cast();
+        own.msg_controllen = header.msg_controllen.min(ERROR_CONTROL_MAX);
+        // SAFETY: the header describes the control area that the kernel has filled. The CMSG functions stay within
+        // msg_controllen, and the payload is read with the type that its level and type promise, without assuming
+        // alignment.
+        unsafe {
+            let mut message = libc::CMSG_FIRSTHDR(&raw const own);
+            while !message.is_null() {
+                let place = ((*message).cmsg_level, (*message).cmsg_type);
+                if matches!(place, (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)) {
+                    let error = libc::CMSG_DATA(message).cast::<libc::sock_extended_err>().read_unaligned();
+                    let number = libc::c_int::try_from(error.ee_errno).unwrap_or_default();
+                    return Some(ErrorReport { remote, number, info: error.ee_info });
+                }
+                message = libc::CMSG_NXTHDR(&raw const own, message);
+            }
+        }
+        None
+    }
+}
+
 /// A header for the CMSG functions: `used` bytes of `control`.
 fn header_of(control: &Control, used: usize) -> libc::msghdr {
     // SAFETY: msghdr is plain data for which all zeroes is a value.

@@ -9,6 +9,7 @@ use base::Buffer;
 
 use super::BATCH;
 use super::message::Messages;
+use super::path::{Discovery, read_errors};
 
 /// Datagrams of one train: kernels before 6.9 cut no more.
 pub const TRAIN_MAX: usize = 64;
@@ -26,6 +27,8 @@ pub struct Outgoing {
     pub remote: SocketAddr,
     /// DiffServ byte with ECN.
     pub ds: u8,
+    /// It may not be cut on its way.
+    pub whole: bool,
     /// The size of each datagram of a train; the last may be shorter. `None` for a single one.
     pub segment_size: Option<u16>,
     /// What is in it.
@@ -34,7 +37,7 @@ pub struct Outgoing {
 
 impl Outgoing {
     fn goes_with(&self, other: &Self) -> bool {
-        self.remote == other.remote && self.local == other.local && self.ds == other.ds
+        self.remote == other.remote && self.local == other.local && self.ds == other.ds && self.whole == other.whole
     }
 
     /// The next datagram of what is left from `offset` on.
@@ -51,6 +54,24 @@ pub enum Trains {
     Kernel,
     /// Every datagram is sent by itself.
     Never,
+}
+
+/// How a socket sends.
+#[derive(Clone, Debug)]
+pub struct Way {
+    /// Whether it takes trains.
+    pub trains: Trains,
+    /// Whether what it sends may be cut.
+    pub discovery: Discovery,
+}
+
+/// What there is to tell of sending.
+#[derive(Debug)]
+pub enum Told<'a> {
+    /// A datagram for this address is lost.
+    Failed(SocketAddr, &'a io::Error),
+    /// An IP packet for this address may have so many bytes; those are lost that had more.
+    PathMtu(IpAddr, u16),
 }
 
 /// A place in a queue: which of the outgoing, and how much of it is done.
@@ -84,24 +105,19 @@ impl SendBatch {
         Self { slices: Vec::with_capacity(SLICES), planned: Vec::with_capacity(BATCH), messages: Messages::new(BATCH) }
     }
 
-    /// Sends the datagrams of `queue` without waiting. What the kernel refuses is lost, as on any wire; `failed` is
-    /// told of each where it should have gone and why. They stay in the queue for their buffers to be used again.
-    pub fn send(
-        &mut self,
-        socket: impl AsFd,
-        trains: &mut Trains,
-        queue: &[Outgoing],
-        mut failed: impl FnMut(SocketAddr, &io::Error),
-    ) {
+    /// Sends the datagrams of `queue` without waiting. What the kernel refuses is lost, as on any wire, and told. They
+    /// stay in the queue for their buffers to be used again.
+    pub fn send(&mut self, socket: impl AsFd, way: &mut Way, queue: &[Outgoing], mut tell: impl FnMut(Told<'_>)) {
         let mut place = Place::default();
+        // Where a call has failed for what the kernel was told about earlier datagrams, maybe: that it does only once.
+        let mut tried = None;
         // What is before it leaves datagram by datagram, because the kernel refused it as a train.
         let mut single_until = Place::default();
         while let Some(outgoing) = queue.get(place.index) {
-            self.plan(
-                queue,
-                place,
-                if *trains == Trains::Never { Place { index: queue.len(), offset: 0 } } else { single_until },
-            );
+            let end = Place { index: queue.len(), offset: 0 };
+            self.plan(queue, place, if way.trains == Trains::Never { end } else { single_until });
+            // Refused, it stays as it was: what is too long is cut, or lost.
+            let _ = way.discovery.set(&socket, outgoing.whole);
             let Some(headers) = self.messages.headers_mut().get_mut(..self.planned.len()) else { return };
             let count = libc::c_uint::try_from(headers.len()).unwrap_or_default();
             // SAFETY: `plan` made these headers point at names and control areas of `messages`, at `slices` and through
@@ -120,27 +136,40 @@ impl SendBatch {
             }
             // The call stops at the first message that fails: go on behind it.
             let Some(message) = self.planned.first() else { return };
-            if message.datagrams > 1 && error.kind() != io::ErrorKind::WouldBlock {
+            if error.kind() == io::ErrorKind::WouldBlock {
+                (0..message.datagrams).for_each(|_| tell(Told::Failed(outgoing.remote, &error)));
+                place = message.end;
+                continue;
+            }
+            let news = read_errors(&socket, |remote, mtu| tell(Told::PathMtu(remote, mtu)));
+            if message.datagrams > 1 {
                 match error.raw_os_error() {
                     // A socket or a way out that cannot cut, whatever the sizes.
-                    Some(libc::EIO | libc::EOPNOTSUPP | libc::ENOPROTOOPT) => *trains = Trains::Never,
-                    // Datagrams too large for the way out, which fragments them one by one.
+                    Some(libc::EIO | libc::EOPNOTSUPP | libc::ENOPROTOOPT) => way.trains = Trains::Never,
+                    // Datagrams too large for the way out, which fragments them one by one or says what it takes.
                     _ => single_until = message.end,
                 }
+            } else if news > 0 && tried != Some(place) {
+                tried = Some(place);
             } else {
-                (0..message.datagrams).for_each(|_| failed(outgoing.remote, &error));
+                if news == 0 || error.raw_os_error() != Some(libc::EMSGSIZE) {
+                    tell(Told::Failed(outgoing.remote, &error));
+                }
                 place = message.end;
             }
         }
     }
 
-    /// Writes the headers for as many messages as fit, from `place` on; what is before `single_until` by itself.
+    /// Writes the headers for as many messages as fit, from `place` on; what is before `single_until` by itself. What may
+    /// be cut and what may not do not leave together.
     fn plan(&mut self, queue: &[Outgoing], mut place: Place, single_until: Place) {
         self.slices.clear();
         self.planned.clear();
+        let whole = queue.get(place.index).is_some_and(|first| first.whole);
         while self.planned.len() < BATCH
             && self.slices.len() < SLICES
             && let Some(outgoing) = queue.get(place.index)
+            && outgoing.whole == whole
         {
             let first_slice = self.slices.len();
             let size = outgoing.size_at(place.offset);

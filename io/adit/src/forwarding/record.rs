@@ -11,12 +11,14 @@ use crate::store;
 /// Larger files are none of ours, bytes.
 const SIZE_MAX: u64 = 1 << 20;
 /// Nothing else is ever written back, whatever a file says.
-const SWITCHES: [&str; 4] = ["ip_forward", "forwarding", "accept_ra", "rp_filter"];
+const SWITCHES: [&str; 6] = ["ip_forward", "forwarding", "accept_ra", "rp_filter", "disable_ipv6", "arp_ignore"];
+/// Stands before the names of network cards that were switched on, as `<name>/on`: no file has this name.
+pub const CARDS: &str = "/cards";
 
 /// One switch that was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Where it is, below `/proc/sys/net`.
+    /// Where it is, below `/proc/sys/net`; or what stands for a network card, see [`CARDS`].
     pub path: PathBuf,
     /// What it was.
     pub before: String,
@@ -91,7 +93,15 @@ fn decode(host: &str, text: &str) -> Vec<Change> {
     lines.filter_map(change).collect()
 }
 
+/// The card that a path stands for.
+pub fn card_of(path: &Path) -> Option<&str> {
+    path.strip_prefix(CARDS).ok()?.parent()?.to_str()
+}
+
 fn is_switch(path: &Path) -> bool {
+    if card_of(path).is_some_and(|card| !matches!(card, "" | "." | "..") && !card.contains('/')) {
+        return path.file_name().is_some_and(|name| name == "on");
+    }
     path.starts_with("/proc/sys/net")
         && path.components().all(|component| matches!(component, Component::RootDir | Component::Normal(_)))
         && path.file_name().is_some_and(|name| SWITCHES.iter().any(|switch| name == *switch))
@@ -107,7 +117,11 @@ mod tests {
 
     #[test]
     fn what_was_written_down_is_read_again_on_the_same_host_only() {
-        let changes = [change("/proc/sys/net/ipv4/ip_forward"), change("/proc/sys/net/ipv6/conf/eth0.7/accept_ra")];
+        let changes = [
+            change("/proc/sys/net/ipv4/ip_forward"),
+            change("/proc/sys/net/ipv6/conf/eth0.7/accept_ra"),
+            change("/cards/eth1/on"),
+        ];
         let text = encode("this", &changes);
         assert_eq!(decode("this", &text), changes);
         assert_eq!(decode("other", &text), []);
@@ -120,6 +134,9 @@ mod tests {
             "/proc/sys/net/ipv4/tcp_syncookies 0 1",
             "/proc/sys/net/../kernel/ip_forward 0 1",
             "/etc/ip_forward 0 1",
+            "/cards/../on 0 1",
+            "/cards/eth0/mtu 0 1",
+            "/cards/eth0/x/on 0 1",
             "/proc/sys/net/ipv4/ip_forward |sh 1",
             "/proc/sys/net/ipv4/ip_forward 0",
             "/proc/sys/net/ipv4/ip_forward 0 1 2",

@@ -7,8 +7,10 @@ use base::{Buffer, Offload};
 use dataplane::offload::{Segmenter, complete_checksum};
 use engine::{OpenPort, WantedPort};
 use link::PortId;
+use objects::HostInterface;
 
 use crate::epoll::{Epoll, Token};
+use crate::forwarding::{Forwarding, Outcome};
 use crate::nic::Nic;
 use crate::packet::{FRAME_MAX, Frame, FrameReceiveBatch, FrameSendBatch, PacketPort};
 
@@ -34,6 +36,8 @@ struct Card {
     told: OpenPort,
     waiting: Vec<Frame>,
     filter: link::Filter,
+    /// The kernel's addresses on it, as they were told.
+    shared: String,
 }
 
 /// What became of a card.
@@ -42,6 +46,28 @@ pub enum News {
     Open(OpenPort),
     /// It cannot be opened.
     Refused { device: String, reason: String },
+    /// It is open, and the kernel has got addresses on it since.
+    Shared { device: String, addresses: String },
+    /// The kernel could not be made silent on it.
+    Switch(Outcome),
+}
+
+/// What of the host the cards depend on.
+pub struct Host<'a> {
+    pub epoll: &'a Epoll,
+    /// The kernel's interfaces as they are now.
+    pub interfaces: &'a [HostInterface],
+    /// What makes the kernel silent.
+    pub forwarding: &'a mut Forwarding,
+}
+
+impl Host<'_> {
+    /// The addresses that the kernel has on a card. Those of one link only it loses without regret.
+    fn addresses(&self, device: &str) -> Vec<String> {
+        let here = self.interfaces.iter().find(|interface| interface.name == device);
+        let addresses = here.map(|interface| interface.addresses.as_slice()).unwrap_or_default();
+        addresses.iter().map(|(address, prefix)| format!("{address}/{prefix}")).collect()
+    }
 }
 
 impl Cards {
@@ -59,18 +85,29 @@ impl Cards {
     }
 
     /// Opens what is wanted and closes everything else.
-    pub fn want(&mut self, wanted: Vec<WantedPort>, epoll: &Epoll) -> Vec<News> {
-        self.cards.retain(|port, _| wanted.iter().any(|wanted| wanted.port == *port));
+    pub fn want(&mut self, wanted: Vec<WantedPort>, host: &mut Host<'_>) -> Vec<News> {
+        let (kept, gone) = std::mem::take(&mut self.cards)
+            .into_iter()
+            .partition(|(port, _): &(PortId, Card)| wanted.iter().any(|wanted| wanted.port == *port));
+        self.cards = kept;
+        let gone: BTreeMap<PortId, Card> = gone;
+        for card in gone.into_values() {
+            let device = card.nic.name().to_owned();
+            // First nothing of ours is sent any more, then the kernel speaks again.
+            drop(card);
+            host.forwarding.disown(&device);
+        }
         self.refused.clear();
         self.wanted = wanted;
-        self.look(epoll)
+        self.look(host)
     }
 
     /// Looks at the cards again: opens those that could not be opened before, and tells what has changed.
-    pub fn look(&mut self, epoll: &Epoll) -> Vec<News> {
+    pub fn look(&mut self, host: &mut Host<'_>) -> Vec<News> {
         let mut news = Vec::new();
         for wanted in &self.wanted {
             let (port, device) = (wanted.port, wanted.device.clone());
+            let addresses = host.addresses(&device).join(", ");
             if let Some(card) = self.cards.get_mut(&port) {
                 // A card that has gone comes back with another number.
                 let same = Nic::named(&device).is_ok_and(|nic| nic.index() == card.nic.index());
@@ -81,6 +118,14 @@ impl Cards {
                             card.told = open;
                             news.push(News::Open(open));
                         }
+                        if card.shared != addresses {
+                            card.shared.clone_from(&addresses);
+                            if !addresses.is_empty() {
+                                news.push(News::Shared { device, addresses });
+                            }
+                        }
+                        // Somebody may have switched on what makes the kernel speak.
+                        news.extend(host.forwarding.silence(card.nic.name()).into_iter().map(News::Switch));
                         continue;
                     }
                     _ => {
@@ -89,10 +134,18 @@ impl Cards {
                     }
                 }
             }
-            match open(port, &device) {
+            let opened = if addresses.is_empty() {
+                open(port, &device, host.forwarding, &mut news)
+            } else {
+                Err(io::Error::other(format!(
+                    "{device} still has the kernel's address {addresses}; remove it with `ip address flush dev {device}`, \
+                     and the gateway takes the card"
+                )))
+            };
+            match opened {
                 Ok(card) => {
                     let token = Token(self.first_token + u64::from(port.0));
-                    if let Err(error) = epoll.add(&card.socket, token) {
+                    if let Err(error) = host.epoll.add(&card.socket, token) {
                         news.push(News::Refused { device, reason: error.to_string() });
                         continue;
                     }
@@ -157,12 +210,15 @@ impl Cards {
     }
 }
 
-fn open(port: PortId, device: &str) -> io::Result<Card> {
+fn open(port: PortId, device: &str, forwarding: &mut Forwarding, news: &mut Vec<News>) -> io::Result<Card> {
     let nic = Nic::named(device)?;
+    // Before anything is changed: something else than a card stays as it is.
+    nic.state()?;
+    news.extend(forwarding.own(device).into_iter().map(News::Switch));
     let state = nic.state()?;
     let socket = PacketPort::open_group(&nic, 1)?.pop().ok_or_else(|| io::Error::other("no socket"))?;
     let told = OpenPort { port, mac: state.mac, up: state.up };
-    Ok(Card { nic, socket, told, waiting: Vec::new(), filter: link::Filter::default() })
+    Ok(Card { nic, socket, told, waiting: Vec::new(), filter: link::Filter::default(), shared: String::new() })
 }
 
 /// Cuts a frame that stands for several, and completes checksums: every one is as on a wire then.

@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 
 use base::{Buffer, Offload};
 use dataplane::{Dataplane, Outer};
 use engine::Input;
 
-use crate::datagram::{ReceiveBatch, Received};
+use crate::datagram::{ReceiveBatch, Received, read_errors};
 use crate::epoll::{Epoll, Token};
 use crate::esp::EspPort;
 use crate::tun;
@@ -54,6 +55,8 @@ pub enum Taken {
         /// With the marker in front on port 4500.
         payload: Buffer,
     },
+    /// How long an IP packet for an address may be.
+    PathMtu(IpAddr, u16),
 }
 
 impl Taken {
@@ -61,6 +64,7 @@ impl Taken {
     pub fn for_control(self) -> Option<Input> {
         match self {
             Self::Ike { local, remote, ds, payload } => Some(Input::Datagram { local, remote, ds, payload }),
+            Self::PathMtu(remote, mtu) => Some(Input::PathMtu { remote, mtu }),
             Self::Plain(..) | Self::Esp(..) => None,
         }
     }
@@ -156,7 +160,11 @@ impl Inlets {
 
     fn receive_datagrams(&mut self, index: usize, data: &mut Dataplane) {
         let Some(port) = self.udp.get(index) else { return };
-        for index in 0..self.batch.receive(port).unwrap_or(0) {
+        let count = self.batch.receive(port).unwrap_or(0);
+        if count == 0 {
+            take_errors(port, &mut self.received);
+        }
+        for index in 0..count {
             let Some(received) = self.batch.received(index) else { continue };
             let local = SocketAddr::new(received.local, port.port());
             let Received { remote, ds, .. } = received;
@@ -177,7 +185,11 @@ impl Inlets {
 
     fn receive_esp(&mut self, index: usize, data: &mut Dataplane) {
         let Some(port) = self.esp.get(index) else { return };
-        for index in 0..self.batch.receive(port).unwrap_or(0) {
+        let count = self.batch.receive(port).unwrap_or(0);
+        if count == 0 {
+            take_errors(port, &mut self.received);
+        }
+        for index in 0..count {
             let Some(packet) = self.batch.received(index).and_then(|packet| port.strip(packet)) else { continue };
             let mut payload = data.buffer();
             payload.extend(packet.bytes);
@@ -187,6 +199,12 @@ impl Inlets {
             self.received.push_back(Taken::Esp(outer, packet.ds, payload));
         }
     }
+}
+
+/// Takes what the kernel was told of what was sent: a socket that is ready and has no datagram has that, and stays ready
+/// until it is taken.
+fn take_errors(socket: impl AsFd, received: &mut VecDeque<Taken>) {
+    read_errors(socket, |remote, mtu| received.push_back(Taken::PathMtu(remote, mtu)));
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use base::{Buffer, Event, Instant, Offload, Record};
 
-use crate::datagram::{BATCH, Outgoing, SendBatch, Trains};
+use crate::datagram::{BATCH, Outgoing, SendBatch, Told};
 use crate::esp::EspPort;
 use crate::events::{SendFailed, TunWriteFailed};
 use crate::log::Damper;
@@ -21,6 +21,15 @@ pub struct Outlets {
     send: SendBatch,
     send_failures: Damper,
     tun_failures: Damper,
+}
+
+/// What there is to tell of sending.
+#[derive(Debug)]
+pub enum News {
+    /// Something is to be logged.
+    Log(Record),
+    /// An IP packet for this address may have so many bytes; a longer one was lost.
+    PathMtu(IpAddr, u16),
 }
 
 /// A socket and what waits to be sent.
@@ -58,39 +67,43 @@ impl Outlets {
     }
 
     /// Queues a datagram at the socket with its local port and family. Without such a socket, on a host without IPv6,
-    /// it is lost, as if there were no route.
-    pub fn queue_datagram(&mut self, local: SocketAddr, remote: SocketAddr, ds: u8, payload: Buffer) {
+    /// it is lost, as if there were no route. `whole`: it may not be cut on its way.
+    pub fn queue_datagram(&mut self, local: SocketAddr, remote: SocketAddr, ds: u8, whole: bool, payload: Buffer) {
         let like = SocketAddr::new(remote.ip(), local.port());
         if let Some(queue) = self.udp.iter_mut().find(|queue| queue.socket.fits(like)) {
-            queue.waiting.push(Outgoing { local: local.ip(), remote, ds, segment_size: None, payload });
+            queue.waiting.push(Outgoing { local: local.ip(), remote, ds, whole, segment_size: None, payload });
         }
     }
 
     /// Queues an ESP packet.
-    pub fn queue_esp(&mut self, local: IpAddr, remote: IpAddr, ds: u8, payload: Buffer) {
+    pub fn queue_esp(&mut self, local: IpAddr, remote: IpAddr, ds: u8, whole: bool, payload: Buffer) {
         if let Some(queue) = self.esp.iter_mut().find(|queue| queue.socket.is_ipv6() == remote.is_ipv6()) {
             let remote = SocketAddr::new(remote, 0);
-            queue.waiting.push(Outgoing { local, remote, ds, segment_size: None, payload });
+            queue.waiting.push(Outgoing { local, remote, ds, whole, segment_size: None, payload });
         }
     }
 
-    /// Sends what is queued. Buffers go to `recycle`, failures that are due to be logged to `log`.
-    pub fn flush(&mut self, now: Instant, mut recycle: impl FnMut(Buffer), mut log: impl FnMut(Record)) {
+    /// Sends what is queued. Buffers go to `recycle`, what there is to tell of it to `tell`.
+    pub fn flush(&mut self, now: Instant, mut recycle: impl FnMut(Buffer), mut tell: impl FnMut(News)) {
         let (batch, damper) = (&mut self.send, &mut self.send_failures);
-        let mut failed = |remote: SocketAddr, error: &io::Error| {
-            if let Some(packets) = damper.count(now) {
-                log(SendFailed { destip: remote.ip().to_string(), reason: error.to_string(), packets }.record());
+        let mut tell = |told: Told<'_>| match told {
+            Told::PathMtu(remote, mtu) => tell(News::PathMtu(remote, mtu)),
+            Told::Failed(remote, error) => {
+                if let Some(packets) = damper.count(now) {
+                    let (destip, reason) = (remote.ip().to_string(), error.to_string());
+                    tell(News::Log(SendFailed { destip, reason, packets }.record()));
+                }
             }
         };
         for queue in &mut self.udp {
             if !queue.waiting.is_empty() {
-                queue.socket.send(batch, &queue.waiting, &mut failed);
+                queue.socket.send(batch, &queue.waiting, &mut tell);
                 queue.waiting.drain(..).for_each(|outgoing| recycle(outgoing.payload));
             }
         }
         for queue in &mut self.esp {
             if !queue.waiting.is_empty() {
-                batch.send(&queue.socket, &mut Trains::Never, &queue.waiting, &mut failed);
+                queue.socket.send(batch, &queue.waiting, &mut tell);
                 queue.waiting.drain(..).for_each(|outgoing| recycle(outgoing.payload));
             }
         }

@@ -16,7 +16,7 @@ use crate::workers::exchange::Exchange;
 use crate::workers::inlets::{Inlets, Taken};
 use crate::workers::mail::Outbox;
 use crate::workers::orders::{ORDERS_MAX, Order};
-use crate::workers::outlets::Outlets;
+use crate::workers::outlets::{News, Outlets};
 
 /// What the worker sleeps on.
 const SLEEPER: Token = Token(0);
@@ -131,8 +131,8 @@ impl Worker {
                 // Nothing is left to us: the kernel was not allowed to.
                 Taken::Plain(packet, _) => self.data.plain(now, packet, &mut self.out),
                 Taken::Esp(outer, ds, packet) => self.data.esp(now, outer, ds, packet, &mut self.out),
-                ike @ Taken::Ike { .. } => {
-                    if let Some(input) = ike.for_control() {
+                other @ (Taken::Ike { .. } | Taken::PathMtu(..)) => {
+                    if let Some(input) = other.for_control() {
                         self.outbox.packet(input);
                     }
                 }
@@ -160,11 +160,11 @@ impl Worker {
                 own @ (Output::Local { .. } | Output::Ike { .. }) => self.outbox.packet(Input::Shard(own)),
                 // Nothing carries frames of packet ports yet.
                 Output::Link { packet, .. } => self.data.recycle(packet),
-                Output::Outer { outer, ds, packet, .. } if outer.udp => {
-                    self.outlets.queue_datagram(outer.local, outer.remote, ds, packet);
+                Output::Outer { outer, ds, df, packet, .. } if outer.udp => {
+                    self.outlets.queue_datagram(outer.local, outer.remote, ds, df, packet);
                 }
-                Output::Outer { outer, ds, packet, .. } => {
-                    self.outlets.queue_esp(outer.local.ip(), outer.remote.ip(), ds, packet);
+                Output::Outer { outer, ds, df, packet, .. } => {
+                    self.outlets.queue_esp(outer.local.ip(), outer.remote.ip(), ds, df, packet);
                 }
                 report @ (Output::Exception(_) | Output::Log(_)) => self.outbox.report(report),
             }
@@ -176,7 +176,11 @@ impl Worker {
             }
             data.recycle(packet);
         }
-        self.outlets.flush(now, |buffer| data.recycle(buffer), |record| outbox.report(Output::Log(record)));
+        let tell = |news: News| match news {
+            News::Log(record) => outbox.report(Output::Log(record)),
+            News::PathMtu(remote, mtu) => outbox.packet(Input::PathMtu { remote, mtu }),
+        };
+        self.outlets.flush(now, |buffer| data.recycle(buffer), tell);
         outbox.give();
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use adit::datagram::{Discovery, Told, Trains, Way};
 use adit::tun::{Offloads, PACKET_MAX, Queue, Tun};
 use base::{Buffer, SegmentKind, Segments};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -122,11 +123,11 @@ pub fn a_train_of_datagrams_passes_the_tun_device_whole() {
         local: LEFT.parse().unwrap(),
         remote: format!("{RIGHT}:5002").parse().unwrap(),
         ds: 0,
+        whole: false,
         segment_size: Some(1_000),
         payload: Buffer::copy(&payload),
     };
-    let mut trains = adit::datagram::Trains::Kernel;
-    adit::datagram::SendBatch::new().send(&socket, &mut trains, &[outgoing], |_, error| panic!("{error}"));
+    adit::datagram::SendBatch::new().send(&socket, &mut way(Discovery::of(false)), &[outgoing], never);
     let done = AtomicBool::new(false);
     let segments = std::thread::scope(|scope| {
         let carrier = scope.spawn(|| carry(std::mem::take(&mut pair.queues), &done));
@@ -149,23 +150,46 @@ pub fn datagrams_too_large_for_the_link_arrive_in_fragments_also_when_they_could
     }
     let socket = left.enter(|| UdpSocket::bind((LEFT, 0)).unwrap());
     let socket = std::os::fd::OwnedFd::from(socket);
-    adit::datagram::prepare(&socket, false).unwrap();
+    let mut way = way(adit::datagram::prepare(&socket, false).unwrap());
     let receiver = right.enter(|| UdpSocket::bind((RIGHT, 5_002)).unwrap());
     receiver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    let queue: Vec<_> = [1_000, 1_000, 1_700, 1_700, 1_700, 900]
+    let mut queue: Vec<_> = [1_000, 1_000, 1_700, 1_700, 1_700, 900]
         .iter()
         .map(|size| adit::datagram::Outgoing {
             local: LEFT.parse().unwrap(),
             remote: format!("{RIGHT}:5002").parse().unwrap(),
             ds: 0,
+            whole: false,
             segment_size: None,
             payload: Buffer::copy(&vec![7; *size]),
         })
         .collect();
-    let mut trains = adit::datagram::Trains::Kernel;
-    adit::datagram::SendBatch::new().send(&socket, &mut trains, &queue, |_, error| panic!("{error}"));
-    assert_eq!(trains, adit::datagram::Trains::Kernel);
+    adit::datagram::SendBatch::new().send(&socket, &mut way, &queue, never);
+    assert_eq!(way.trains, Trains::Kernel);
     for outgoing in &queue {
         assert_eq!(receiver.recv(&mut [0; 2_000]).unwrap(), outgoing.payload.len());
     }
+    // What may not be cut is lost where it is too long, and the kernel says what would have passed.
+    for outgoing in &mut queue {
+        outgoing.whole = true;
+    }
+    let mut told = Vec::new();
+    adit::datagram::SendBatch::new().send(&socket, &mut way, &queue, |news| match news {
+        Told::PathMtu(remote, mtu) => told.push((remote, mtu)),
+        Told::Failed(..) => never(news),
+    });
+    told.dedup();
+    assert_eq!(told, [(RIGHT.parse().unwrap(), 1_500)]);
+    for outgoing in queue.iter().filter(|outgoing| outgoing.payload.len() <= 1_472) {
+        assert_eq!(receiver.recv(&mut [0; 2_000]).unwrap(), outgoing.payload.len());
+    }
+}
+
+fn way(discovery: Discovery) -> Way {
+    Way { trains: Trains::Kernel, discovery }
+}
+
+/// For where nothing may go wrong.
+fn never(told: Told<'_>) {
+    panic!("{told:?}");
 }
