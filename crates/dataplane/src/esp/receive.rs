@@ -27,12 +27,12 @@ pub(super) struct Inner {
     pub(super) header: ip::Header,
 }
 
-/// What became of an ESP packet that was opened.
-enum Passed {
-    /// Its inner packet has left already.
-    On,
-    /// Its inner packet goes the whole path; with its header, if that has been read.
-    Into(InterfaceId, Option<ip::Header>),
+/// The inner packet of an ESP packet that was opened, out of a tunnel.
+pub(crate) enum Passed {
+    /// An ordinary one, at a glance.
+    Seen(InterfaceId, Glance),
+    /// Any other, with its header.
+    Into(InterfaceId, ip::Header),
 }
 
 impl Dataplane {
@@ -48,18 +48,43 @@ impl Dataplane {
         }
     }
 
-    /// Opens an ESP packet; what is in it goes into the queue.
+    /// Opens an ESP packet; what is in it is carried on or goes into the queue.
     pub(crate) fn unseal(&mut self, now: Instant, outer: Outer, ds: u8, mut packet: Buffer, out: &mut Vec<Output>) {
-        let header = esp::Header::parse(packet.bytes());
-        match self.open_esp(now, &outer, ds, &mut packet, out) {
-            Ok(Passed::On) => {}
-            Ok(Passed::Into(tunnel, header)) => {
-                self.queue.push_back(Work { header, ..Work::new(packet, Source::Tunnel(tunnel)) });
+        let work = match self.open_any(now, &outer, ds, &mut packet, out) {
+            Some(Passed::Seen(tunnel, glance)) => {
+                let source = Source::Tunnel(tunnel);
+                // Nothing may overtake what waits in the queue.
+                if self.queue.is_empty() && self.express_seen(now, source, &glance, &mut packet, out) {
+                    return;
+                }
+                Work::new(packet, source)
             }
+            Some(Passed::Into(tunnel, header)) => {
+                Work { header: Some(header), ..Work::new(packet, Source::Tunnel(tunnel)) }
+            }
+            None => return,
+        };
+        self.queue.push_back(work);
+    }
+
+    /// Opens an ESP packet where it stands; what cannot be opened is counted and gone.
+    #[inline]
+    pub(crate) fn open_any(
+        &mut self,
+        now: Instant,
+        outer: &Outer,
+        ds: u8,
+        packet: &mut Buffer,
+        out: &mut Vec<Output>,
+    ) -> Option<Passed> {
+        let header = esp::Header::parse(packet.bytes());
+        match self.open_esp(now, outer, ds, packet, out) {
+            Ok(passed) => Some(passed),
             Err(reason) => {
                 self.counters.count(reason);
-                self.log_refusal(now, reason, &outer, header, packet.bytes(), out);
-                self.pool.give(packet);
+                self.log_refusal(now, reason, outer, header, packet.bytes(), out);
+                self.pool.give(std::mem::take(packet));
+                None
             }
         }
     }
@@ -79,7 +104,7 @@ impl Dataplane {
         };
         if self.sas.get(slot).is_some_and(|entry| entry.sa.mode == Mode::Transport) {
             let Inner { tunnel, header } = self.open_transport(now, slot, (outer, ds), packet, out)?;
-            return Ok(Passed::Into(tunnel, Some(header)));
+            return Ok(Passed::Into(tunnel, header));
         }
         let opened = self.authentic(now, slot, outer, packet.bytes_mut(), out)?;
         packet.truncate(opened.text.end);
@@ -87,13 +112,11 @@ impl Dataplane {
         if let Some((tunnel, glance)) = self.admit_at_a_glance(slot, opened.next_header, ds, packet.bytes_mut()) {
             packet.truncate(glance.total);
             self.taken_in(now, slot, Some(glance.total), out);
-            // Nothing may overtake what waits in the queue.
-            let gone = self.queue.is_empty() && self.express_seen(now, Source::Tunnel(tunnel), &glance, packet, out);
-            return Ok(if gone { Passed::On } else { Passed::Into(tunnel, None) });
+            return Ok(Passed::Seen(tunnel, glance));
         }
         let Inner { tunnel, header } = self.admit(now, slot, (opened.next_header, ds), packet.bytes_mut(), out)?;
         packet.truncate(header.total);
-        Ok(Passed::Into(tunnel, Some(header)))
+        Ok(Passed::Into(tunnel, header))
     }
 
     /// The tunnel of an ordinary inner packet that fits the pair, whose mark of congestion is taken over. Of others nothing is

@@ -6,14 +6,15 @@ use std::hint::black_box;
 use std::net::IpAddr;
 
 use base::{Buffer, Instant, Offload};
-use wire::{ip, ipv4, ipv6, octets, tcp};
+use wire::{esp, ip, ipv4, ipv6, octets, tcp};
 
 use super::judge::IKE_PORTS;
 use super::{Source, Work};
+use crate::esp::receive::Passed;
 use crate::flows::{Place, Step};
 use crate::index::WORDS;
 use crate::nat::rewrite::{self, Checksums};
-use crate::{Dataplane, Output};
+use crate::{Dataplane, Outer, Output};
 
 /// Packets whose waits for memory overlap.
 const TOGETHER: usize = 16;
@@ -156,6 +157,48 @@ impl Dataplane {
                     .is_some_and(|(glance, hash)| self.carry_on(now, Source::Port, (glance, *hash), packet, out));
                 if !done {
                     self.run(now, Work::new(std::mem::take(packet), Source::Port), out);
+                }
+            }
+        }
+        packets.clear();
+    }
+
+    /// ESP packets, as [`Self::esp`] takes them, in order. Their pairs of SAs and the connections of what is in them wait for
+    /// memory together.
+    pub fn esp_batch(&mut self, now: Instant, packets: &mut Vec<(Outer, u8, Buffer)>, out: &mut Vec<Output>) {
+        self.begin(now, out);
+        for together in packets.chunks_mut(TOGETHER) {
+            let mut slots = [None; TOGETHER];
+            for (slot, (.., packet)) in slots.iter_mut().zip(&*together) {
+                *slot = esp::Header::parse(packet.bytes()).and_then(|header| self.sas.by_spi(header.spi));
+            }
+            for entry in slots.iter().flatten().filter_map(|slot| self.sas.get(*slot)) {
+                black_box(entry.sa.lies_near());
+            }
+            let mut opened = [const { None }; TOGETHER];
+            for (place, (outer, ds, packet)) in opened.iter_mut().zip(together.iter_mut()) {
+                if !self.admit_outer(now, outer, *ds, packet.len(), out) {
+                    self.pool.give(std::mem::take(packet));
+                    continue;
+                }
+                *place = self.open_any(now, outer, *ds, packet, out).map(|passed| match passed {
+                    Passed::Seen(tunnel, glance) => {
+                        let hash = self.flows.hash(&glance.words);
+                        (tunnel, None, Some((glance, hash)))
+                    }
+                    Passed::Into(tunnel, header) => (tunnel, Some(header), None),
+                });
+            }
+            self.touch(opened.iter().flatten().filter_map(|(.., seen)| seen.as_ref().map(|(_, hash)| *hash)));
+            for ((.., packet), opened) in together.iter_mut().zip(&opened) {
+                let Some((tunnel, header, seen)) = opened else { continue };
+                let source = Source::Tunnel(*tunnel);
+                let done = seen
+                    .as_ref()
+                    .is_some_and(|(glance, hash)| self.carry_on(now, source, (glance, *hash), packet, out));
+                if !done {
+                    let packet = std::mem::take(packet);
+                    self.run(now, Work { header: *header, ..Work::new(packet, source) }, out);
                 }
             }
         }

@@ -103,7 +103,8 @@ impl Spec {
     }
 }
 
-/// Everything that came out, in order.
+/// Everything that came out: packets in order, and what was said about them. A batch is opened before it is carried on, so
+/// that what is said of the one comes before what is said of the other.
 fn facts(out: &[Output]) -> Vec<(String, Vec<u8>)> {
     out.iter()
         .map(|output| {
@@ -157,13 +158,20 @@ fn step(lab: &mut Lab, spec: &Spec, batch: bool) -> Vec<(String, Vec<u8>)> {
     for output in &out {
         if let Output::Outer { outer, packet, .. } = output {
             let arrived = Outer { local: outer.remote, remote: outer.local, udp: outer.udp };
-            for _ in 0..1 + usize::from(twice) {
-                let mut out = Vec::new();
-                other.esp(*now, arrived, ds, packet.clone(), &mut out);
-                all.extend(facts(&out));
+            let mut arriving = vec![(arrived, ds, packet.clone()); 1 + usize::from(twice)];
+            let mut out = Vec::new();
+            if batch {
+                other.esp_batch(*now, &mut arriving, &mut out);
             }
+            for (outer, ds, packet) in arriving {
+                other.esp(*now, outer, ds, packet, &mut out);
+            }
+            all.extend(facts(&out));
         }
     }
+    let (packets, mut said): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, bytes)| !bytes.is_empty());
+    said.sort();
+    let mut all = [packets, said].concat();
     *now += Duration::from_secs(later);
     for dataplane in [&mut lab.head, &mut lab.branch] {
         let mut out = Vec::new();
