@@ -339,6 +339,12 @@ impl Policy {
     pub fn main_routes(&self) -> &[Route] {
         self.tables.first().map_or(&[], |table| &table.routes)
     }
+
+    /// True when the gateway owns an interface at layer 2. Then all packets go through the packet path beside that layer,
+    /// whatever they come by: a connection from a packet port to a host port has its answers come by the other.
+    pub fn has_packet_ports(&self) -> bool {
+        self.interfaces.iter().any(|interface| interface.kind == InterfaceKind::Port)
+    }
 }
 
 impl Interface {

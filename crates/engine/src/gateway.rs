@@ -491,8 +491,25 @@ impl Gateway {
             self.snapshot.interface_by_id(objects::InterfaceId(route.interface.0)).ok_or(PingRefused::NoRoute)?;
         match interface.kind {
             objects::InterfaceKind::Core => Err(PingRefused::OwnAddress),
-            objects::InterfaceKind::Ethernet { .. } | objects::InterfaceKind::Vlan { .. } => {
+            objects::InterfaceKind::Ethernet { owned: false, .. } => {
                 Err(PingRefused::KernelOwned(interface.name.clone()))
+            }
+            objects::InterfaceKind::Ethernet { owned: true, .. } | objects::InterfaceKind::Vlan { .. } => {
+                let own = |address: &IpAddr| {
+                    self.snapshot
+                        .interfaces
+                        .iter()
+                        .any(|interface| interface.addresses.iter().any(|(own, _)| own == address))
+                };
+                let of_interface = || {
+                    let mut addresses = interface.addresses.iter().map(|(address, _)| *address);
+                    addresses.find(|address| address.is_ipv4() == ping.destination.is_ipv4())
+                };
+                match ping.source {
+                    Some(source) if own(&source) => Ok(source),
+                    Some(source) => Err(PingRefused::NotOwn(source)),
+                    None => of_interface().ok_or_else(|| PingRefused::NoAddress(interface.name.clone())),
+                }
             }
             objects::InterfaceKind::Tunnel(id) => {
                 let tunnel = self.snapshot.tunnel_by_id(id).ok_or(PingRefused::NoRoute)?;

@@ -1,4 +1,4 @@
-//! Pings that the gateway sends into its tunnels itself, one echo request a second each.
+//! Pings that the gateway sends into its tunnels and by its packet ports itself, one echo request a second each.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Ping {
     /// The host.
     pub destination: IpAddr,
-    /// The address to ask from; `None`: the tunnel's originator address.
+    /// The address to ask from; `None`: the tunnel's originator address, or the packet port's own.
     pub source: Option<IpAddr>,
     /// Echo requests to send, 1 or more.
     pub count: u16,
@@ -72,6 +72,10 @@ pub enum PingRefused {
     OwnAddress,
     /// The route leads to this interface, whose packets belong to the host's kernel.
     KernelOwned(String),
+    /// The route leads to this packet port, which has no address of that family to ask from.
+    NoAddress(String),
+    /// The address to ask from is none of the gateway's.
+    NotOwn(IpAddr),
     /// This tunnel has no address of the gateway's to ask from.
     NoOriginator(String),
     /// The address to ask from is none that the tunnel carries.
@@ -92,6 +96,12 @@ impl fmt::Display for PingRefused {
                 f,
                 "the route leads to interface {interface}, which the host's kernel owns: use the host's own ping"
             ),
+            Self::NoAddress(interface) => {
+                write!(f, "the route leads to interface {interface}, which has no address to ask from: give it one")
+            }
+            Self::NotOwn(source) => {
+                write!(f, "{source} is no address of this gateway: give one of its own as -srcip, or leave it out")
+            }
             Self::SourceOutside { tunnel, carries } => {
                 write!(f, "tunnel {tunnel} carries {carries} on this side: give an address of that as -srcip")
             }

@@ -99,6 +99,10 @@ impl World {
     fn step(&mut self, side: usize, input: Input) {
         let mut actions = Vec::new();
         self.gateways[side].step(clock(self.now), input, &mut actions);
+        self.act(side, actions);
+    }
+
+    fn act(&mut self, side: usize, actions: Vec<Action>) {
         for action in actions {
             match action {
                 Action::Ports(wanted) => {
@@ -206,4 +210,24 @@ fn a_host_that_is_not_there_is_reported_to_whoever_sent_to_it() {
     let told = &world.hosts[0].received;
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0][20..22], [3, 1], "host unreachable");
+}
+
+#[test]
+fn the_gateway_pings_hosts_beside_its_own_ports_from_the_ports_address() {
+    let mut world = World::new();
+    let ping = |source: Option<&str>| engine::Ping {
+        destination: HOSTS[0].parse().unwrap(),
+        source: source.map(|source| source.parse().unwrap()),
+        count: 1,
+        length: 4,
+    };
+    let now = clock(world.now);
+    let refused = world.gateways[0].ping(now, ping(Some("172.16.1.77")), &mut Vec::new()).unwrap_err();
+    assert!(refused.to_string().contains("172.16.1.77 is no address of this gateway"), "{refused}");
+    let mut actions = Vec::new();
+    world.gateways[0].ping(now, ping(None), &mut actions).unwrap();
+    world.act(0, actions);
+    world.run(Duration::from_secs(1));
+    let received = &world.hosts[0].received;
+    assert!(received.iter().any(|packet| packet[12..16] == [172, 16, 1, 1] && packet[20] == 8), "{received:?}");
 }

@@ -92,7 +92,10 @@ pub(crate) fn show(shown: &PingShown, event: &PingEvent) -> (String, Option<bool
             let _ = write!(text, "Ping Results: Sent: {sent}, Received:{received}, Loss: {lost}%");
             let _ = match average {
                 Some(average) => writeln!(text, ", Avg RTT: {} ms", millis(*average)),
-                None => writeln!(text, "\nNo answer at all: 'ike' shows whether the tunnel is up, and if not, why."),
+                None => writeln!(
+                    text,
+                    "\nNo answer at all: if it is behind a tunnel, 'ike' shows whether that is up, and if not, why."
+                ),
             };
             Some(*received > 0)
         }

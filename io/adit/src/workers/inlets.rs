@@ -60,12 +60,19 @@ pub enum Taken {
 }
 
 impl Taken {
-    /// As the control thread takes it; `None` for packets.
-    pub fn for_control(self) -> Option<Input> {
+    /// As the control thread takes it.
+    pub fn for_control(self) -> Input {
         match self {
-            Self::Ike { local, remote, ds, payload } => Some(Input::Datagram { local, remote, ds, payload }),
-            Self::PathMtu(remote, mtu) => Some(Input::PathMtu { remote, mtu }),
-            Self::Plain(..) | Self::Esp(..) => None,
+            Self::Ike { local, remote, ds, payload } => Input::Datagram { local, remote, ds, payload },
+            Self::PathMtu(remote, mtu) => Input::PathMtu { remote, mtu },
+            // Nothing is left to us: the kernel was not allowed to.
+            Self::Plain(packet, _) => Input::Plain(packet),
+            Self::Esp(Outer { local, remote, udp: true }, ds, payload) => {
+                Input::Datagram { local, remote, ds, payload }
+            }
+            Self::Esp(Outer { local, remote, udp: false }, ds, payload) => {
+                Input::Esp { local: local.ip(), remote: remote.ip(), ds, payload }
+            }
         }
     }
 }
@@ -218,6 +225,22 @@ mod tests {
         assert_eq!(Kind::of(4500, &[0xff]), Kind::KeepAlive);
         assert_eq!(Kind::of(4500, &[0xff, 0xff]), Kind::Esp);
         assert_eq!(Kind::of(4500, &[0, 0, 0]), Kind::Esp);
+    }
+
+    #[test]
+    fn what_a_worker_does_not_carry_itself_goes_to_the_control_thread_whole() {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let outer = |udp| Outer { local: address("198.51.100.1:4500"), remote: address("203.0.113.1:4500"), udp };
+        let packet = || Buffer::copy(b"packet");
+        let plain = Taken::Plain(packet(), Offload::default()).for_control();
+        assert!(matches!(plain, Input::Plain(packet) if packet.bytes() == b"packet"));
+        let in_udp = Taken::Esp(outer(true), 7, packet()).for_control();
+        let Input::Datagram { local, remote, ds, payload } = in_udp else { panic!("{in_udp:?}") };
+        assert_eq!((local.port(), remote, ds, payload.bytes()), (4500, outer(true).remote, 7, &b"packet"[..]));
+        let bare = Taken::Esp(outer(false), 7, packet()).for_control();
+        let Input::Esp { local, remote, ds, payload } = bare else { panic!("{bare:?}") };
+        assert_eq!((local, remote), (outer(false).local.ip(), outer(false).remote.ip()));
+        assert_eq!((ds, payload.bytes()), (7, &b"packet"[..]));
     }
 
     #[test]

@@ -126,16 +126,15 @@ impl Worker {
     /// Carries through what was received.
     fn decide(&mut self, now: Instant) {
         let mut count = 0;
+        let not_ours = self.data.policy().has_packet_ports();
         while let Some(taken) = self.inlets.next() {
             match taken {
+                // The control thread has the link layer, and with it every connection.
+                taken if not_ours => self.outbox.packet(taken.for_control()),
                 // Nothing is left to us: the kernel was not allowed to.
                 Taken::Plain(packet, _) => self.data.plain(now, packet, &mut self.out),
                 Taken::Esp(outer, ds, packet) => self.data.esp(now, outer, ds, packet, &mut self.out),
-                other @ (Taken::Ike { .. } | Taken::PathMtu(..)) => {
-                    if let Some(input) = other.for_control() {
-                        self.outbox.packet(input);
-                    }
-                }
+                other @ (Taken::Ike { .. } | Taken::PathMtu(..)) => self.outbox.packet(other.for_control()),
             }
             count += 1;
             if count % BATCH == 0 {
@@ -158,7 +157,7 @@ impl Worker {
                 Output::Plain { packet, .. } => self.plain.push(packet),
                 Output::Local { packet, .. } if is_never_for_control(packet.bytes()) => self.plain.push(packet),
                 own @ (Output::Local { .. } | Output::Ike { .. }) => self.outbox.packet(Input::Shard(own)),
-                // Nothing carries frames of packet ports yet.
+                // With packet ports the control thread carries all, see decide().
                 Output::Link { packet, .. } => self.data.recycle(packet),
                 Output::Outer { outer, ds, df, packet, .. } if outer.udp => {
                     self.outlets.queue_datagram(outer.local, outer.remote, ds, df, packet);
