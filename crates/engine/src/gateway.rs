@@ -117,6 +117,9 @@ impl Gateway {
         }
         if self.going_down && self.ike.is_quiet() {
             self.going_down = false;
+            // Last: the farewells have left by it.
+            self.layer2.link.shutdown(mono, &mut self.link_out);
+            self.settle(mono, out);
             out.push(Action::Down);
         }
     }
@@ -471,7 +474,6 @@ impl Gateway {
         let event = events::ShutdownBegun { ike_sas: self.ike.ike_sas(now).len() };
         out.push(Action::Log(event.record()));
         self.ike.shut_down(now, &mut self.ike_out);
-        self.layer2.link.shutdown(now, &mut self.link_out);
         self.going_down = true;
     }
 
