@@ -46,6 +46,8 @@ mod log_limit;
 
 #[doc(hidden)]
 pub mod harness;
+#[doc(hidden)]
+pub mod model;
 
 #[cfg(test)]
 mod tests;

@@ -142,8 +142,7 @@ impl Dataplane {
     fn unrelated(&self, work: &Work, seen: &Seen) -> Option<Hop> {
         if let Source::Link(interface) = work.source
             && self.is_own(seen.ip.destination)
-            && let Some(key) = Key::of_quotation(icmp::quotation(seen.ip.payload_of(work.packet.bytes())))
-            && super::outer::is_ours(&key)
+            && quotes_outer(work, seen)
         {
             return self.enter(work.source, seen).ok().map(|_| Hop::past(self.side(interface), self.side(CORE)));
         }
@@ -181,6 +180,12 @@ impl Dataplane {
             Source::Core | Source::Originated(_) | Source::Error(_) => side.place == Place::Core,
         }
     }
+}
+
+/// True for an ICMP error about IKE or ESP.
+pub(super) fn quotes_outer(work: &Work, seen: &Seen) -> bool {
+    let quoted = icmp::quotation(seen.ip.payload_of(work.packet.bytes()));
+    seen.is_icmp_error() && Key::of_quotation(quoted).is_some_and(|key| super::outer::is_ours(&key))
 }
 
 /// A router takes one off the time to live and forwards nothing with none left (RFC 1812 section 5.3.1).

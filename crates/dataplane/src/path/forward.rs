@@ -4,6 +4,7 @@ use base::{Buffer, Instant, Offload};
 use wire::icmp::{self, Class, Problem};
 use wire::{ip, ipv4};
 
+use super::decide::quotes_outer;
 use super::{Denial, Hop, Source, Work};
 use crate::flows::{Place, Side};
 use crate::inspect::{Seen, Transport};
@@ -67,7 +68,7 @@ impl Dataplane {
     /// For the gateway itself: IKE and ESP go to their places, an echo request is answered, everything else is for the
     /// control side.
     fn deliver(&mut self, now: Instant, mut work: Work, seen: &Seen, hop: Hop, out: &mut Vec<Output>) {
-        if matches!(work.source, Source::Link(_)) && hop.flow.is_none() && seen.is_icmp_error() {
+        if matches!(work.source, Source::Link(_)) && hop.flow.is_none() && quotes_outer(&work, seen) {
             return self.outer_error(now, work.packet, out);
         }
         if matches!(work.source, Source::Link(_)) && super::outer::is_ipsec(seen) {
@@ -122,6 +123,11 @@ impl Dataplane {
         if work.packet.len() <= limit {
             out.push(Output::Link { interface, next_hop, packet: work.packet });
             return;
+        }
+        let mut seen = *seen;
+        if work.cut.is_none() {
+            // Of what is forwarded this is done already, and our own packets are no better.
+            self.let_cut(&mut work, &mut seen);
         }
         let pieces = if seen.ip.whole && work.cut.is_none() {
             None

@@ -99,6 +99,9 @@ impl Dataplane {
             route
         } else {
             let route = self.tables.lookup(entrance.forward, plan.key.destination).ok_or(Reason::NoRoute)?;
+            if self.is_for_all(route, plan.key.destination) {
+                return Err(Reason::NotUnicast.into());
+            }
             plan.to = self.side_of(route);
             route
         };

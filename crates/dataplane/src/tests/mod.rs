@@ -11,6 +11,7 @@ mod fragments;
 mod harness;
 mod hostile;
 mod lane;
+mod model;
 mod nat;
 mod offload;
 mod path_mtu;
