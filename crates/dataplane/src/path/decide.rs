@@ -156,18 +156,22 @@ impl Dataplane {
         let key = Key::of_quotation(quoted).ok_or(Reason::UnrelatedIcmpError)?;
         let (slot, way) = self.flows.find(&key.reversed()).ok_or(Reason::UnrelatedIcmpError)?;
         let flow = self.flows.get(slot).ok_or(Reason::UnrelatedIcmpError)?;
-        if flow.judged != self.generation && self.renewed(flow).is_none() {
-            return Err(Reason::UnrelatedIcmpError.into());
-        }
-        let (sender, receiver) = flow.ends(way);
+        // Under other routes its sides have other next hops.
+        let (opener, other) = if flow.judged == self.generation {
+            (flow.opener.side(), flow.other.side())
+        } else {
+            let renewed = self.renewed(flow).ok_or(Reason::UnrelatedIcmpError)?;
+            (renewed.from, renewed.to)
+        };
+        let (sender, receiver) = if way == Way::Forth { (opener, other) } else { (other, opener) };
         // It goes to whoever sent the packet, and comes from beyond the gateway on the packet's way, or from ourselves.
-        let on_the_way = self.same(entrance.received, sender.side().interface) || entrance.side.place == Place::Core;
+        let on_the_way = self.same(entrance.received, sender.interface) || entrance.side.place == Place::Core;
         if seen.ip.destination != key.source || !on_the_way {
             return Err(Reason::UnrelatedIcmpError.into());
         }
-        check_ttl(seen, entrance.side, receiver.side())?;
-        let (to, translated) = (receiver.side(), flow.translated.is_some());
-        Ok(Hop { from: entrance.side, to, flow: Some((slot, way)), translated })
+        check_ttl(seen, entrance.side, receiver)?;
+        let translated = flow.translated.is_some();
+        Ok(Hop { from: entrance.side, to: receiver, flow: Some((slot, way)), translated })
     }
 
     /// True when a packet from `source` can come from this side of its connection.

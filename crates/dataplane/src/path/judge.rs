@@ -47,8 +47,8 @@ pub(super) struct Plan {
 /// What a standing connection is under other rules or routes.
 #[derive(Debug)]
 pub(crate) struct Renewed {
-    from: Side,
-    to: Side,
+    pub(super) from: Side,
+    pub(super) to: Side,
     pub(crate) verdict: Arc<Verdict>,
 }
 

@@ -126,3 +126,19 @@ fn connections_that_say_nothing_are_judged_in_portions() {
     }
     assert_eq!(left, [count - 1024, count - 2048, 0]);
 }
+
+#[test]
+fn an_error_about_a_connection_of_other_routes_takes_the_way_of_now() {
+    let policy = Policy { rules: vec![Rule { log: None, ..Rule::new("all", RuleAction::Allow) }], ..bare() };
+    let mut firewall = Firewall::with(policy.clone());
+    let packet = udp((STRANGER, 4000), (SERVER, 53), b"question");
+    firewall.passes(WAN, &packet);
+    let mut next = policy;
+    let elsewhere = Route { gateway: Some(ip("10.0.0.99")), ..Route::new("10.7.0.0/16".parse().unwrap(), LAN, 100) };
+    next.tables[0].routes.insert(0, elsewhere);
+    firewall.replace(next);
+    let arrived = after_hops(packet, 1);
+    let error = icmp::error_packet(icmp::Problem::Prohibited, ip(SERVER), ip(STRANGER), &arrived).unwrap();
+    let (interface, hop, _) = firewall.passes(DMZ, &error);
+    assert_eq!((interface, hop), (WAN, ip(NEXT_HOP)));
+}
