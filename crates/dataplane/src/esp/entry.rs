@@ -100,6 +100,13 @@ impl Entry {
         self.plaintext_mtu.min(inside).max(least)
     }
 
+    /// Something of every part of it that a packet needs: reading it brings these near.
+    #[inline]
+    pub(crate) fn lies_near(&self) -> u64 {
+        let path = u64::from(self.outer.udp) ^ u64::from(self.outer.local.port()) ^ u64::from(self.outer.remote.port());
+        path ^ self.selection ^ self.order ^ u64::from(self.path_mtu > self.plaintext_mtu)
+    }
+
     /// True when it takes such a packet in one piece, with its IP header.
     #[inline]
     pub(crate) fn takes_whole(&self, len: usize, v4: bool) -> bool {

@@ -31,6 +31,13 @@ impl Window {
         Self { size, highest: AtomicU64::new(0), ring: (0..words).map(|_| AtomicU64::new(0)).collect() }
     }
 
+    /// Something of the word that the next number will go to: reading it brings that near.
+    #[inline]
+    pub(crate) fn lies_near(&self) -> u64 {
+        let highest = self.highest();
+        self.word(highest.wrapping_add(1)).map_or(highest, |word| word.load(Ordering::Relaxed))
+    }
+
     /// The highest number marked.
     pub(crate) fn highest(&self) -> u64 {
         self.highest.load(Ordering::Acquire)

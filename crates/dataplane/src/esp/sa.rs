@@ -177,7 +177,12 @@ impl Sa {
     /// Something of the parts that a packet needs: reading it brings these near.
     #[inline]
     pub(crate) fn lies_near(&self) -> u64 {
-        self.sent.load(Relaxed) ^ self.passed.packets_in.load(Relaxed) ^ self.window.highest() ^ u64::from(self.spi_out)
+        let keys = u64::from(self.sealer.icv_len() != self.opener.icv_len());
+        let selectors = u64::from(self.local.first().is_some_and(|selector| selector.protocol > 0))
+            ^ u64::from(self.remote.first().is_some_and(|selector| selector.protocol > 0));
+        let passed = self.passed.packets_in.load(Relaxed) ^ self.passed.last_out.load(Relaxed);
+        let numbers = self.sent.load(Relaxed) ^ self.window.lies_near() ^ u64::from(self.spi_out);
+        keys ^ selectors ^ passed ^ numbers ^ u64::from(self.hard_raised.load(Relaxed))
     }
 
     /// Takes `count` sequence numbers, of which no other caller gets one, and returns the first; `None` when so many are

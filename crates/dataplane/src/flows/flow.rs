@@ -196,7 +196,9 @@ impl Flow {
     /// Something of every part of it that a packet needs: reading it brings these near.
     #[inline]
     pub(crate) fn lies_near(&self) -> u64 {
-        self.opener.packets ^ self.other.packets ^ u64::from(self.key.protocol) ^ u64::from(self.judged)
+        let ends = self.opener.packets ^ self.opener.selection ^ self.other.packets ^ self.other.bytes;
+        let times = self.expires.as_micros() ^ self.opened.as_micros() ^ u64::from(self.due.second());
+        ends ^ times ^ u64::from(self.key.protocol) ^ u64::from(self.judged)
     }
 
     /// As packets of the opener leave.

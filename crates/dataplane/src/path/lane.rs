@@ -173,6 +173,9 @@ impl Dataplane {
                 *slot = esp::Header::parse(packet.bytes()).and_then(|header| self.sas.by_spi(header.spi));
             }
             for entry in slots.iter().flatten().filter_map(|slot| self.sas.get(*slot)) {
+                black_box(entry.lies_near());
+            }
+            for entry in slots.iter().flatten().filter_map(|slot| self.sas.get(*slot)) {
                 black_box(entry.sa.lies_near());
             }
             let mut opened = [const { None }; TOGETHER];
@@ -221,7 +224,7 @@ impl Dataplane {
             });
         }
         for entry in sas.iter().flatten().filter_map(|sa| self.sas.get(sa.slot)) {
-            black_box(entry.selection);
+            black_box(entry.lies_near());
         }
         for entry in sas.iter().flatten().filter_map(|sa| self.sas.get(sa.slot)) {
             black_box(entry.sa.lies_near());
