@@ -77,6 +77,10 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::of(configuration)
+    }
+
+    fn of(configuration: fn(usize) -> String) -> Self {
         let card = |name: &str| objects::HostInterface { name: name.to_owned(), mtu: 1500, ..Default::default() };
         let gateway = |side: usize| {
             let snapshot = objects::compile_text(&configuration(side), &[card("lan"), card("wan")]).unwrap().1;
@@ -230,4 +234,47 @@ fn the_gateway_pings_hosts_beside_its_own_ports_from_the_ports_address() {
     world.run(Duration::from_secs(1));
     let received = &world.hosts[0].received;
     assert!(received.iter().any(|packet| packet[12..16] == [172, 16, 1, 1] && packet[20] == 8), "{received:?}");
+}
+
+/// The outside is VLAN 7 on the card, and the card has no other interface.
+fn configuration_with_vlan(side: usize) -> String {
+    let text = configuration(side);
+    text.lines()
+        .map(|line| match line.strip_prefix("add Ethernet wan Port=Packet ") {
+            Some(addresses) => {
+                format!("add Ethernet wan Port=Packet\nadd Interface VLAN provider Ethernet=wan VLANID=7 {addresses}\n")
+            }
+            None => format!("{line}\n"),
+        })
+        .collect()
+}
+
+#[test]
+fn a_tunnel_over_a_vlan_carries_packets_in_frames_of_that_vlan_alone() {
+    let mut world = World::of(configuration_with_vlan);
+    world.send(0, &ping(HOSTS[0], HOSTS[1]));
+    world.run(Duration::from_secs(3));
+    assert_eq!(world.hosts[1].received.len(), 1);
+    world.send(1, &ping(HOSTS[1], HOSTS[0]));
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.hosts[0].received.len(), 1);
+    assert!(world.outside.len() > 6, "ARP, IKE and ESP");
+    for frame in &world.outside {
+        assert_eq!(frame[12..16], [0x81, 0, 0, 7]);
+    }
+}
+
+#[test]
+fn a_frame_of_another_vlan_is_nobodys() {
+    let mut world = World::of(configuration_with_vlan);
+    world.send(0, &ping(HOSTS[0], HOSTS[1]));
+    world.run(Duration::from_secs(3));
+    let port = world.ports[1][1].unwrap();
+    let good = world.outside.iter().rfind(|frame| frame[6..12] != [2, 0, 0, 0, 2, 3]).unwrap().clone();
+    let unknown = |world: &World| world.gateways[1].link_counters().drops(link::Reason::UnknownVlan);
+    let before = unknown(&world);
+    let mut other = good;
+    other[15] = 8;
+    world.step(1, Input::Frame { port, frame: Buffer::copy(&other) });
+    assert_eq!(unknown(&world), before + 1);
 }

@@ -157,3 +157,40 @@ fn owned(gateway: &engine::Gateway) -> Vec<(InterfaceId, String)> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Console;
+
+    #[test]
+    fn without_a_card_of_its_own_the_gateway_says_whose_the_neighbours_are() {
+        let mut console = Console::head_office();
+        let told = console.fails("arp");
+        assert!(told.contains("ip neighbour") && told.contains("Port=Packet"), "{told}");
+    }
+
+    #[test]
+    fn neighbours_are_listed_by_interface_and_family() {
+        let mut console = Console::head_office();
+        console.ok("set Ethernet lan Port=Packet IP=172.16.1.2 Network=172.16.1.0/24");
+        console.ok("add ARPND Mode=Publish Interface=lan IP=172.16.1.77 MACAddress=02-00-00-00-00-77");
+        console.ok("activate");
+        assert_eq!(console.ok("arp"), "ARP cache of iface lan\n  Publish 172.16.1.77 = 02-00-00-00-00-77\n");
+        assert_eq!(console.ok("arp lan -ip=172.16.1.78"), "ARP cache of iface lan\n");
+        assert_eq!(console.ok("arp -hw=02:00:00:00:00:77"), console.ok("arp"));
+        assert_eq!(console.ok("neighborcache"), "Neighbor cache of iface lan\n");
+        assert_eq!(console.ok("arp -flush"), "0 neighbours forgotten.\n");
+        assert!(console.ok("arp -notify=172.16.1.77").contains("172.16.1.77"));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_what_can() {
+        let mut console = Console::head_office();
+        console.ok("set Ethernet lan Port=Packet IP=172.16.1.2 Network=172.16.1.0/24");
+        console.ok("activate");
+        assert!(console.fails("arp wan").contains("those are: lan"));
+        assert!(console.fails("arp -ip=2001:db8::1").contains("neighborcache"));
+        assert!(console.fails("neighborcache -notify=10.0.0.1").contains("arp is for IPv4"));
+        assert!(console.fails("arp -notify=10.0.0.1").contains("10.0.0.1 is no address"));
+    }
+}

@@ -13,6 +13,7 @@
 )]
 
 mod bench;
+mod cards;
 mod command_line;
 mod daemon;
 mod packet_ports;
@@ -67,6 +68,8 @@ const TESTS: &[Test] = tests![
     Root: packet_ports::a_frame_arrives_as_it_was_sent_with_its_vlan_tag_and_what_is_left_to_do,
     Root: packet_ports::both_directions_of_a_flow_come_to_the_same_packet_port_of_a_group,
     Root: packet_ports::a_card_has_an_address_an_mtu_and_a_link,
+    Root: cards::the_kernel_is_silent_on_a_card_that_is_the_gateways_and_gets_it_back_as_it_was,
+    Root: cards::a_card_with_an_address_of_the_kernel_is_left_to_it_until_the_address_goes,
     Root: routing::a_killed_gateway_leaves_its_networks_unreachable_until_the_next_one_takes_over,
     Root: routing::a_next_gateway_without_the_tunnel_opens_what_a_killed_one_left_shut,
     Root: routing::a_tun_device_that_is_down_leaves_its_networks_unreachable,

@@ -18,7 +18,7 @@ fn assert_refused(host: &Host) {
     assert!(!way.contains("dev "), "{way}");
 }
 
-fn switch(host: &Host, name: &str) -> String {
+pub fn switch(host: &Host, name: &str) -> String {
     text(&host.exec("cat", &[&switch_path(name)])).trim().to_owned()
 }
 
