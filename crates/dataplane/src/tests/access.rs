@@ -31,7 +31,7 @@ fn without_a_rule_the_route_back_must_lead_to_where_it_came_from() {
 }
 
 #[test]
-fn the_first_rule_for_a_source_decides() {
+pub(super) fn the_first_rule_for_a_source_decides() {
     let mut firewall = with(vec![
         access("noise", AccessAction::Drop, None, "10.66.0.0/16"),
         access("office", AccessAction::Expect, Some(DMZ), "10.55.0.0/16"),

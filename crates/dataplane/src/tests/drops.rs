@@ -14,7 +14,7 @@ fn one(lab: &mut Lab, packet: &[u8], reason: Reason, log: &[&str]) -> Vec<Output
 }
 
 #[test]
-fn a_malformed_packet() {
+pub(super) fn a_malformed_packet() {
     let mut lab = Lab::up(GCM);
     let good = ping(HEAD_HOST, BRANCH_HOST, 8);
     one(&mut lab, &[], Reason::MalformedIp, &["malformed_packet"]);
@@ -29,7 +29,7 @@ fn a_malformed_packet() {
 }
 
 #[test]
-fn an_impossible_source() {
+pub(super) fn an_impossible_source() {
     let mut lab = Lab::up(GCM);
     for source in ["127.0.0.1", "0.1.2.3", "224.0.0.1", "255.255.255.255", BRANCH_HOST] {
         one(&mut lab, &ping(source, BRANCH_HOST, 8), Reason::ImpossibleSource, &["impossible_source"]);
@@ -39,7 +39,7 @@ fn an_impossible_source() {
 }
 
 #[test]
-fn what_stays_on_the_link() {
+pub(super) fn what_stays_on_the_link() {
     let mut lab = Lab::up(GCM);
     one(&mut lab, &ping(HEAD_HOST, "224.0.0.5", 8), Reason::NotUnicast, &[]);
     one(&mut lab, &ping(HEAD_HOST, "255.255.255.255", 8), Reason::NotUnicast, &[]);
@@ -48,7 +48,7 @@ fn what_stays_on_the_link() {
 }
 
 #[test]
-fn a_source_behind_another_interface() {
+pub(super) fn a_source_behind_another_interface() {
     let mut lab = Lab::up(GCM);
     let rule = &["ruleset_drop_packet Default_Access_Rule"];
     // It claims to come from the branch, but not out of the tunnel; or from nowhere.
@@ -57,7 +57,7 @@ fn a_source_behind_another_interface() {
 }
 
 #[test]
-fn a_packet_in_the_middle_of_nothing() {
+pub(super) fn a_packet_in_the_middle_of_nothing() {
     let mut lab = Lab::up(GCM);
     let log = &["no_new_conn_for_this_packet"];
     one(&mut lab, &tcp((HEAD_HOST, 1), (BRANCH_HOST, 2), tcp::ACK, 1, 1), Reason::NoConnection, log);
@@ -68,13 +68,13 @@ fn a_packet_in_the_middle_of_nothing() {
 }
 
 #[test]
-fn no_route() {
+pub(super) fn no_route() {
     let mut lab = Lab::up(GCM);
     one(&mut lab, &ping(HEAD_HOST, "8.8.8.8", 8), Reason::NoRoute, &["no_route"]);
 }
 
 #[test]
-fn what_the_rules_forbid() {
+pub(super) fn what_the_rules_forbid() {
     let mut lab = Lab::up(GCM);
     let to = |port| udp((HEAD_HOST, 1000), (BRANCH_HOST, port), b"x");
     one(&mut lab, &to(99), Reason::RuleDrop, &["ruleset_drop_packet silence"]);
@@ -111,7 +111,7 @@ fn a_line_says_what_a_policy_for_the_packet_must_allow() {
 }
 
 #[test]
-fn a_time_to_live_that_runs_out() {
+pub(super) fn a_time_to_live_that_runs_out() {
     let mut lab = Lab::up(GCM);
     let last = changed(ping(HEAD_HOST, BRANCH_HOST, 8), |packet| packet[8] = 1);
     let out = one(&mut lab, &last, Reason::TtlExpired, &[]);
@@ -120,7 +120,7 @@ fn a_time_to_live_that_runs_out() {
 }
 
 #[test]
-fn too_many_connections() {
+pub(super) fn too_many_connections() {
     let mut lab = Lab::up(GCM);
     let mut strict = policy(&HEAD);
     strict.settings.when_full = WhenFull::Drop;
@@ -135,13 +135,13 @@ fn too_many_connections() {
 }
 
 #[test]
-fn a_packet_that_is_none_of_the_tunnels() {
+pub(super) fn a_packet_that_is_none_of_the_tunnels() {
     let mut lab = Lab::up(GCM);
     one(&mut lab, &ping(HEAD_HOST, "10.99.0.1", 8), Reason::OutsideTunnel, &["packet_outside_tunnel"]);
 }
 
 #[test]
-fn packets_that_wait_in_vain() {
+pub(super) fn packets_that_wait_in_vain() {
     let mut lab = Lab::new();
     let packet = |i| udp((HEAD_HOST, 1000), (BRANCH_HOST, 53), &[i; 4]);
     lab.head_plain(&packet(0));
@@ -248,7 +248,7 @@ fn text(inner: &[u8], next_header: u8) -> Vec<u8> {
 }
 
 #[test]
-fn esp_packets_that_are_refused() {
+pub(super) fn esp_packets_that_are_refused() {
     let mut lab = Lab::up(GCM);
     let good = seal(&mut lab, &udp((HEAD_HOST, 1), (BRANCH_HOST, 2), b"x"));
     esp(&mut lab, 0, &[], Reason::EspMalformed, &["packet_corrupt"]);
@@ -267,7 +267,7 @@ fn esp_packets_that_are_refused() {
 }
 
 #[test]
-fn authentic_packets_that_are_refused() {
+pub(super) fn authentic_packets_that_are_refused() {
     let mut lab = Lab::up(GCM);
     let inner = udp((HEAD_HOST, 1), (BRANCH_HOST, 2), b"x");
     let mut refused = |text: &[u8], reason, log: &[&str]| {
@@ -304,7 +304,7 @@ fn padding_behind_the_inner_packet_is_taken_off() {
 }
 
 #[test]
-fn an_sa_that_is_used_up() {
+pub(super) fn an_sa_that_is_used_up() {
     let mut lab = Lab::up(Keying { soft_bytes: Some(100), hard_bytes: Some(200), ..GCM });
     let packet = udp((HEAD_HOST, 1), (BRANCH_HOST, 2), &[0; 22]); // 50 bytes
     let exceptions_of = |lab: &mut Lab| exceptions(&lab.head_plain(&packet));
@@ -327,7 +327,7 @@ fn an_sa_that_is_used_up() {
 }
 
 #[test]
-fn a_packet_for_which_no_sequence_number_is_left() {
+pub(super) fn a_packet_for_which_no_sequence_number_is_left() {
     let mut lab = Lab::up(GCM);
     let slot = lab.head.sas.by_spi(0x1001).unwrap();
     lab.head.sas.get_mut(slot).unwrap().sa.pretend_sent(u64::from(u32::MAX));
@@ -356,7 +356,7 @@ fn a_host_behind_the_tunnel_is_told_through_it() {
 }
 
 #[test]
-fn the_kernel_is_told_by_an_error_it_believes() {
+pub(super) fn the_kernel_is_told_by_an_error_it_believes() {
     let mut lab = Lab::up(GCM);
     let whole = changed(udp((HEAD.own[0], 1), (BRANCH_HOST, 2), &pattern(1450)), |packet| packet[6] = 0x40);
     let watch = Watch::over(&lab.head);
@@ -404,7 +404,7 @@ fn message(kind: u8, from: &str, to: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_redirect_goes_nowhere_whatever_the_rules_say() {
+pub(super) fn a_redirect_goes_nowhere_whatever_the_rules_say() {
     let mut lab = Lab::up(GCM);
     for (kind, from, to) in
         [(5, HEAD_HOST, BRANCH_HOST), (137, HEAD_HOST_V6, BRANCH_HOST_V6), (5, HEAD_HOST, HEAD.own[0])]

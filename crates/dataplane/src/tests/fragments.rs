@@ -92,7 +92,7 @@ fn the_rules_see_the_ports_of_a_packet_in_pieces() {
 }
 
 #[test]
-fn overlapping_fragments_end_their_packet() {
+pub(super) fn overlapping_fragments_end_their_packet() {
     let mut lab = Lab::up(GCM);
     let pieces = in_pieces(&udp((HEAD_HOST, 1), (BRANCH_HOST, 2), &pattern(3000)), 1500);
     // The second fragment moved 8 bytes forward, over the end of the first.
@@ -120,7 +120,7 @@ fn a_fragment_twice_does_no_harm() {
 }
 
 #[test]
-fn unfinished_packets_are_bounded_and_forgotten() {
+pub(super) fn unfinished_packets_are_bounded_and_forgotten() {
     let mut lab = Lab::up(GCM);
     let first = |id: u16| {
         let piece = in_pieces(&udp((HEAD_HOST, 1), (BRANCH_HOST, 2), &pattern(3000)), 1500).remove(0);
@@ -305,7 +305,7 @@ fn fragments_that_part_the_header_are_refused() {
 }
 
 #[test]
-fn a_second_fragment_within_the_header_is_refused_alone() {
+pub(super) fn a_second_fragment_within_the_header_is_refused_alone() {
     let mut lab = Lab::up(GCM);
     let segment = tcp((HEAD_HOST, 1), (BRANCH_HOST, 2), tcp::SYN, 1, 0);
     let second = in_pieces(&segment, 36).remove(1);

@@ -16,6 +16,7 @@ mod nat;
 mod offload;
 mod path_mtu;
 mod ports;
+mod reasons;
 mod routing;
 mod selectors;
 mod shards;
@@ -357,6 +358,7 @@ impl Watch {
             .filter(|(_, count)| *count > 0)
             .collect();
         assert_eq!(changed, expected);
+        reasons::reached(&changed);
     }
 }
 

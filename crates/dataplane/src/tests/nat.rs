@@ -128,7 +128,7 @@ fn whoever_sends_too_much_is_told_about_the_packet_that_he_sent() {
 }
 
 #[test]
-fn a_translation_that_cannot_be_had_is_refused() {
+pub(super) fn a_translation_that_cannot_be_had_is_refused() {
     let mut firewall = Firewall::new(vec![
         Rule { services: vec![tcp_service(25)], ..out_by(SourceTranslation::Address(ip("2001:db8:f::7"))) },
         Rule { services: vec![Service::Protocol(47..=47)], ..out_by(SourceTranslation::Interface) },
@@ -141,7 +141,7 @@ fn a_translation_that_cannot_be_had_is_refused() {
 }
 
 #[test]
-fn a_pool_whose_ports_are_used_up_refuses_and_gets_its_addresses_back() {
+pub(super) fn a_pool_whose_ports_are_used_up_refuses_and_gets_its_addresses_back() {
     let pool = NatPool { name: "pool".into(), ranges: vec![range("198.51.100.20")], kind: NatPoolKind::Stateful };
     let mut policy = Policy { rules: vec![out_by(SourceTranslation::Pool(Arc::new(pool)))], ..bare() };
     policy.settings.connections_max = 100_000;

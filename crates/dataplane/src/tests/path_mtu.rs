@@ -205,7 +205,7 @@ fn a_router_is_believed_that_quotes_what_we_have_sent() {
 }
 
 #[test]
-fn a_router_is_not_believed_that_quotes_anything_else() {
+pub(super) fn a_router_is_not_believed_that_quotes_anything_else() {
     let mut lab = wide(Keying { udp: false, ..GCM });
     let sent = lab.head_plain(&udp((HEAD_HOST, 1), (BRANCH_HOST, 2), &pattern(1380)));
     let good = on_the_wire(sent.last().unwrap());

@@ -130,7 +130,7 @@ fn a_long_message_leaves_in_fragments_and_comes_in_them() {
 }
 
 #[test]
-fn no_sealed_packet_leaves_where_no_route_or_a_tunnel_leads_to_the_peer() {
+pub(super) fn no_sealed_packet_leaves_where_no_route_or_a_tunnel_leads_to_the_peer() {
     for lost in [true, false] {
         let mut lab = lab(GCM);
         let mut policy = owned(&HEAD);

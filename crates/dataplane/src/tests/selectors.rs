@@ -98,7 +98,7 @@ fn an_sa_is_asked_for_by_network_by_host_or_by_port() {
 }
 
 #[test]
-fn no_more_hosts_are_asked_for_at_a_time_than_may_be() {
+pub(super) fn no_more_hosts_are_asked_for_at_a_time_than_may_be() {
     let mut lab = Lab::new();
     per(&mut lab, SaPer::Port);
     let watch = Watch::over(&lab.head);

@@ -14,7 +14,7 @@ fn established(firewall: &mut Firewall) {
 }
 
 #[test]
-fn a_segment_out_of_the_window_goes_nowhere_and_ends_nothing() {
+pub(super) fn a_segment_out_of_the_window_goes_nowhere_and_ends_nothing() {
     let mut firewall = Firewall::new(vec![all()]);
     established(&mut firewall);
     let back = |flags, sequence| tcp((STRANGER, 80), (INSIDE, 4000), flags, sequence, 101);
