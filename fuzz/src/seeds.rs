@@ -28,6 +28,8 @@ fn main() -> Outcome {
     let sided = (1..4).flat_map(|sides| packets.iter().map(move |packet| [&[sides], packet.as_slice()].concat()));
     write("nat_icmp", sided)?;
     write("frames", link::harness::seeds().into_iter())?;
+    write("model", dataplane::model::seeds().into_iter())?;
+    write("reassembly", dataplane::model::reassembly_seeds().into_iter())?;
     write("ip_packet", packets.into_iter())?;
     let examples = [
         include_str!("../../examples/lan-to-lan/head-office.adit"),

@@ -155,7 +155,6 @@ impl Fragments {
     }
 
     /// How many packets are unfinished, and how many bytes of them are kept.
-    #[cfg(test)]
     pub(crate) fn held(&self) -> (usize, usize) {
         let tables = [&self.port, &self.tunnels];
         (tables.iter().map(|table| table.unfinished.len()).sum(), tables.iter().map(|table| table.bytes).sum())

@@ -12,11 +12,13 @@ mod nat;
 mod open;
 mod packet;
 mod reader;
+mod reassembly;
 mod routing;
 mod send;
 mod story;
 mod tcp;
 
+pub use reassembly::{reassembly, reassembly_seeds};
 pub use story::{run, seeds};
 
 use std::collections::VecDeque;

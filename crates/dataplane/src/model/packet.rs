@@ -206,7 +206,8 @@ impl Packet {
         Some(pieces)
     }
 
-    fn header(&self, len: usize, offset: usize, more: bool) -> Vec<u8> {
+    /// The IP header of so many bytes at this offset.
+    pub(super) fn header(&self, len: usize, offset: usize, more: bool) -> Vec<u8> {
         let short = |number: usize| u16::try_from(number).unwrap_or(u16::MAX).to_be_bytes();
         let mut header = Vec::new();
         match (self.source, self.destination) {

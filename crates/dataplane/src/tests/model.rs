@@ -11,6 +11,11 @@ fn the_seeds_of_the_fuzz_target_agree() {
     model::seeds().iter().for_each(|seed| model::run(seed));
 }
 
+#[test]
+fn fragments_are_put_together_as_the_model_says() {
+    base::Mutations::new(5, model::reassembly_seeds()).take(5_000).for_each(|bytes| model::reassembly(&bytes));
+}
+
 /// Ten stories for each case that PROPTEST_CASES asks for, and others each time; without it the same ones. A disagreement is
 /// made short by the model, not here.
 fn config() -> ProptestConfig {
