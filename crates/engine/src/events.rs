@@ -120,4 +120,10 @@ base::events! {
         tunnel: base::Text,
         networks: usize,
     }
+
+    /// A network card that the gateway owns has no link: the cable is out, or whatever it leads to is off.
+    LinkDown = 03_204_010 rev 1, Warning, SYSTEM, "link_down", action "none" { iface: base::Text }
+
+    /// A network card that the gateway owns has its link again.
+    LinkUp = 03_204_011 rev 1, Notice, SYSTEM, "link_up", action "none" { iface: base::Text }
 }

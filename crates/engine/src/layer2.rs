@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use base::{Buffer, Event, Instant, IpRange, Now, Random};
+use base::{Buffer, Event, Instant, IpRange, Now, Random, Text};
 use dataplane::{Dataplane, InterfaceId};
 use link::{Config, Link, PortId, Role};
 use objects::{Conditions, Snapshot};
 
 use crate::Action;
-use crate::events::LeaseInTheWay;
+use crate::events::{LeaseInTheWay, LinkDown, LinkUp};
 
 /// A network card that the gateway wants to own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,6 +134,18 @@ impl Layer2 {
         })
     }
 
+    /// Whether an open card has a link.
+    fn is_up(&self, port: PortId) -> Option<bool> {
+        self.cards.get(&port)?.open.map(|open| open.up)
+    }
+
+    /// The interface on a card.
+    fn name_of(&self, port: PortId, snapshot: &Snapshot) -> Text {
+        let on = |wanted: &&objects::LinkPort| self.port_of(&wanted.device) == Some(port);
+        let interface = snapshot.link.ports.iter().find(on).and_then(|on| snapshot.interface_by_id(on.interface));
+        interface.map_or_else(|| Text::from(""), |interface| Text::from(interface.name.as_str()))
+    }
+
     /// The configuration of the link layers, when it is another one than before.
     pub(crate) fn configuration(&mut self, snapshot: &Snapshot, conditions: &Conditions) -> Option<Arc<Config>> {
         let config = self.translate(snapshot, conditions);
@@ -246,7 +258,14 @@ impl crate::Gateway {
 
     /// A card was opened, or its carrier has come or gone.
     pub(crate) fn port_opened(&mut self, now: Instant, open: OpenPort, out: &mut Vec<Action>) {
+        let before = self.layer2.is_up(open.port);
         if self.layer2.opened(open) {
+            // A card that was opened without a link is as much without one as a card that loses it.
+            if before != Some(open.up) && !(before.is_none() && open.up) {
+                let iface = self.layer2.name_of(open.port, &self.snapshot);
+                let record = if open.up { LinkUp { iface }.record() } else { LinkDown { iface }.record() };
+                out.push(Action::Log(record));
+            }
             self.configure_ports(now, out);
             self.link_control(now, LinkControl::State(open.port, open.up));
         }

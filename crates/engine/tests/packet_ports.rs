@@ -278,3 +278,22 @@ fn a_frame_of_another_vlan_is_nobodys() {
     world.step(1, Input::Frame { port, frame: Buffer::copy(&other) });
     assert_eq!(unknown(&world), before + 1);
 }
+
+#[test]
+fn a_card_without_a_link_is_told_once_and_so_is_its_return() {
+    let mut world = World::new();
+    let port = world.ports[0][1].unwrap();
+    let mut told = Vec::new();
+    for up in [true, false, false, true] {
+        let mut actions = Vec::new();
+        let open = OpenPort { port, mac: [2, 0, 0, 0, 2, 1], up };
+        world.gateways[0].step(clock(world.now), Input::Port(open), &mut actions);
+        told.extend(actions.iter().filter_map(|action| match action {
+            Action::Log(record) => Some(record.to_string()),
+            _ => None,
+        }));
+    }
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("link_down") && told[0].contains("iface=wan"), "{told:?}");
+    assert!(told[1].contains("link_up"), "{told:?}");
+}

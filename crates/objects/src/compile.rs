@@ -15,7 +15,7 @@ use crate::resolve::Resolver;
 use crate::snapshot::{
     HostInterface, Interface, InterfaceId, InterfaceKind, Link, Snapshot, TableId, Tunnel, TunnelId,
 };
-use crate::{interfaces, routes, rules, settings, tunnels};
+use crate::{interfaces, routes, rules, settings, tunnels, unwise};
 
 /// Checks a configuration and makes a snapshot of it. `hosts` are the interfaces of the host; with none given, the
 /// configuration is taken to know them all.
@@ -53,6 +53,7 @@ fn build(cx: &mut Resolver<'_>, hosts: &[HostInterface]) -> Option<Snapshot> {
     let mut ids = Ids::default();
     ids.number_tables(cx);
     let ethernets = interfaces::compile(cx, hosts, &mut ids);
+    unwise::owners(cx, &ethernets);
     let own: Vec<Interface> = ethernets.iter().filter_map(|(_, interface)| interface.clone()).collect();
     let max = settings
         .as_ref()
@@ -96,7 +97,7 @@ fn build(cx: &mut Resolver<'_>, hosts: &[HostInterface]) -> Option<Snapshot> {
     let complete =
         ethernets.iter().all(|(_, interface)| interface.is_some()) && compiled.iter().all(|(_, t)| t.is_some());
     complete.then_some(())?;
-    Some(Snapshot {
+    let snapshot = Snapshot {
         interfaces,
         tunnels: compiled.into_iter().filter_map(|(_, tunnel)| tunnel).collect(),
         tables: tables?,
@@ -105,7 +106,9 @@ fn build(cx: &mut Resolver<'_>, hosts: &[HostInterface]) -> Option<Snapshot> {
         link: Link { pools: pools?, ..link? },
         policies: policies?,
         settings: settings?,
-    })
+    };
+    unwise::whole(cx, &snapshot);
+    Some(snapshot)
 }
 
 /// What is wrong or weak about keys and proposal lists, used or not.

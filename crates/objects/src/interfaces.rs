@@ -365,6 +365,11 @@ pub(crate) fn link(cx: &mut Resolver<'_>, compiled: &[(&Object, Option<Interface
                     Some(term) => Some(cx.hardware(object, &term)?),
                     None => None,
                 };
+                if mac.is_some_and(|[first, ..]| first & 1 == 1) {
+                    let problem = Problem::error("the address is one of a group of stations; expected that of one");
+                    cx.report(object, "MACAddress", problem.remedy("the first byte of a station's address is even"));
+                    return None;
+                }
                 link.ports.push(LinkPort {
                     interface: interface.id,
                     device: device.clone(),

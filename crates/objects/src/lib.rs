@@ -14,6 +14,7 @@ mod routes;
 mod rules;
 mod snapshot;
 mod tunnels;
+mod unwise;
 
 pub mod access;
 pub mod address;

@@ -193,6 +193,12 @@ fn declared(cx: &mut Resolver<'_>, object: &Object, ids: &Ids) -> Option<Option<
         }
     }
     let proxied = proxy(cx, object, read.proxy_all, read.proxy.as_deref(), ids);
+    let tree = cx.tree;
+    if !(read.monitor && read.hosts) && tree.enabled(Host::TYPE).any(|host| host.parent == Some(object.id)) {
+        let problem = Problem::warning("the route has a MonitoredHost, and is not watched by hosts");
+        let property = if read.monitor { "EnableHostMonitoring" } else { "RouteMonitor" };
+        cx.report(object, property, problem.remedy("set RouteMonitor=Yes and EnableHostMonitoring=Yes"));
+    }
     let monitor = if read.monitor { Some(Arc::new(monitor(cx, object, &read, gateway)?)) } else { None };
     let metric = u32::try_from(read.metric).ok()?;
     let found = ids.find(&read.interface);

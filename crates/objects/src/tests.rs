@@ -1,6 +1,7 @@
 //! The guide's examples as printed, the project's own, and what a configuration promises as a whole.
 
 mod firewall;
+mod unwise;
 
 use std::net::IpAddr;
 
