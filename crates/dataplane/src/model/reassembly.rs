@@ -130,7 +130,7 @@ fn add(place: &mut Option<Partly>, now: Instant, which: usize, start: usize, dat
 
 /// UDP and TCP, in IPv4 and IPv6.
 fn protocol(which: usize) -> u8 {
-    if which % 2 == 0 { 17 } else { 6 }
+    if which.is_multiple_of(2) { 17 } else { 6 }
 }
 
 fn payload(which: usize) -> Vec<u8> {
