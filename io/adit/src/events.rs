@@ -193,6 +193,12 @@ base::events! {
         frames: u64,
     }
 
+    /// The kernel does not leave the cutting of large packets to the gateway: everything works, at a fraction of the speed.
+    /// Kernels can since 2.6.27.
+    TunWithoutOffloads = 03_299_044 rev 1, Notice, SYSTEM, "tun_without_offloads", action "none" {
+        reason: String,
+    }
+
     /// Whoever reads standard output does not keep up: lines of the log were dropped here, so that the gateway did not
     /// have to wait. Give the log a faster reader, or log less.
     LogLinesDropped = 03_299_030 rev 1, Warning, SYSTEM, "log_lines_dropped", action "drop" {

@@ -28,7 +28,7 @@ mod workers;
 
 use std::process::ExitCode;
 
-use adit::{datagram, epoll, esp, exit, handover, nic, packet, tun, udp};
+use adit::{datagram, epoll, esp, exit, handover, nic, offload, packet, tun, udp};
 
 fn main() -> ExitCode {
     let outcome = match arguments::parse() {

@@ -1,7 +1,8 @@
 //! The header with which the kernel says, and is told, what is left to be done to a packet: `struct virtio_net_hdr`, in
 //! the byte order of the machine.
 
-use base::{Checksum, Offload, SegmentKind, Segments};
+use base::{Buffer, Checksum, Offload, SegmentKind, Segments};
+use dataplane::offload::{Segmenter, complete_checksum};
 
 /// Its length, bytes.
 pub const HEADER_LEN: usize = 10;
@@ -75,6 +76,38 @@ pub fn write(offload: &Offload) -> Header {
         [*size_0, *size_1] = segments.size.to_ne_bytes();
     }
     header
+}
+
+/// Does what is left to do to a packet behind `front` bytes of another header: cuts it where it stands for several, each
+/// with these bytes in front, and completes checksums. Each comes in a buffer of its own. What cannot be done is lost.
+pub fn complete(
+    front: usize,
+    bytes: &[u8],
+    offload: Offload,
+    buffer: &mut impl FnMut() -> Buffer,
+    mut take: impl FnMut(Buffer),
+) {
+    let Some(segments) = offload.segments else {
+        let mut copy = buffer();
+        copy.extend(bytes);
+        if let Some(missing) = offload.checksum
+            && complete_checksum(copy.bytes_mut(), missing).is_none()
+        {
+            return;
+        }
+        return take(copy);
+    };
+    let Some((front, packet)) = bytes.split_at_checked(front) else { return };
+    let Ok(header) = wire::ip::Header::parse(packet) else { return };
+    let Ok(mut segmenter) = Segmenter::new(packet, &header, segments) else { return };
+    while let Some(len) = segmenter.next_len() {
+        let mut one = buffer();
+        one.extend(front);
+        if segmenter.write_next(one.append(len)).is_none() {
+            return;
+        }
+        take(one);
+    }
 }
 
 #[cfg(test)]

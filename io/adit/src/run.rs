@@ -8,12 +8,15 @@ mod start;
 
 use std::collections::BTreeSet;
 
-use base::{Duration, Instant, Now, UnixTime};
+use std::net::SocketAddr;
+
+use base::{Duration, Instant, Now, Offload, UnixTime};
 use manage::{Action, ClientId, Device, Input};
 
 use crate::arguments::RunOptions;
 use crate::clock;
 use crate::control::{Control, News};
+use crate::datagram::Outgoing;
 use crate::epoll::{Epoll, Token};
 use crate::events;
 use crate::exit::Exit;
@@ -324,17 +327,18 @@ impl Shell {
     fn perform(&mut self, now: Now, action: Action) {
         match action {
             Action::Gateway(engine::Action::Plain(packet)) => {
-                if let Some(record) = self.outlets.write_plain(now.mono, &packet) {
+                if let Some(record) = self.outlets.write_plain(now.mono, &packet, &Offload::NONE) {
                     self.log.record(now.utc, &record);
                 }
                 self.device.recycle(packet);
             }
             Action::Gateway(engine::Action::Datagram { local, remote, ds, payload }) => {
                 // Large messages of IKE may be cut on their way.
-                self.outlets.queue_datagram(local, remote, ds, false, payload);
+                self.outlets.queue_datagram(local, Outgoing::single(local.ip(), remote, ds, payload));
             }
             Action::Gateway(engine::Action::Esp { local, remote, ds, payload }) => {
-                self.outlets.queue_esp(local, remote, ds, false, payload);
+                let remote = SocketAddr::new(remote, 0);
+                self.outlets.queue_esp(Outgoing::single(local, remote, ds, payload));
             }
             Action::Gateway(engine::Action::Start(job)) => self.jobs.take(job),
             Action::Gateway(engine::Action::Routes(routes)) => {

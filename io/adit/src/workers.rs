@@ -102,7 +102,7 @@ impl Drop for Alarm {
 
 impl Workers {
     /// Starts a worker for each of `ports`, with shards under `policy`. `hash_key` is random and the same for all.
-    pub fn start(ports: Vec<Ports>, tun_mtu: u32, policy: &Arc<Policy>, hash_key: u64) -> io::Result<Self> {
+    pub fn start(ports: Vec<Ports>, policy: &Arc<Policy>, hash_key: u64) -> io::Result<Self> {
         let sleeper = Sleeper::new()?;
         let (ends, ended) = channel();
         let mut givers = Vec::new();
@@ -131,7 +131,7 @@ impl Workers {
             let worker = Worker {
                 data: Dataplane::shard(Arc::clone(policy), hash_key, ShardId { index, count }),
                 outlets: Outlets::of(&ports)?,
-                inlets: Inlets::new(ports, tun_mtu),
+                inlets: Inlets::new(ports),
                 sleeper: bed,
                 orders: taker,
                 outbox,

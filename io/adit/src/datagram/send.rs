@@ -36,6 +36,11 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
+    /// One datagram that may be cut on its way.
+    pub fn single(local: IpAddr, remote: SocketAddr, ds: u8, payload: Buffer) -> Self {
+        Self { local, remote, ds, whole: false, segment_size: None, payload }
+    }
+
     fn goes_with(&self, other: &Self) -> bool {
         self.remote == other.remote && self.local == other.local && self.ds == other.ds && self.whole == other.whole
     }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io;
 
 use base::{Buffer, Offload};
-use dataplane::offload::{Segmenter, complete_checksum};
 use engine::{OpenPort, WantedPort};
 use link::PortId;
 use objects::HostInterface;
@@ -12,6 +11,7 @@ use objects::HostInterface;
 use crate::epoll::{Epoll, Token};
 use crate::forwarding::{Forwarding, Outcome};
 use crate::nic::Nic;
+use crate::offload::complete;
 use crate::packet::{FRAME_MAX, Frame, FrameReceiveBatch, FrameSendBatch, PacketPort};
 
 /// Frames that wait to be sent by one card, at most; what comes then finds the card busy and is lost, as on a full queue.
@@ -221,32 +221,11 @@ fn open(port: PortId, device: &str, forwarding: &mut Forwarding, news: &mut Vec<
     Ok(Card { nic, socket, told, waiting: Vec::new(), filter: link::Filter::default(), shared: String::new() })
 }
 
-/// Cuts a frame that stands for several, and completes checksums: every one is as on a wire then.
-fn whole(frame: &[u8], offload: Offload, buffer: &mut impl FnMut() -> Buffer, mut take: impl FnMut(Buffer)) {
-    let copy = |bytes: &[u8], buffer: &mut dyn FnMut() -> Buffer| {
-        let mut copy = buffer();
-        copy.extend(bytes);
-        copy
-    };
-    let Some(segments) = offload.segments else {
-        let mut frame = copy(frame, &mut *buffer);
-        if let Some(missing) = offload.checksum {
-            let _ = complete_checksum(frame.bytes_mut(), missing);
-        }
-        return take(frame);
-    };
+/// Hands on a frame as it would be on a wire: cut, where it stands for several, and with its checksums.
+fn whole(frame: &[u8], offload: Offload, buffer: &mut impl FnMut() -> Buffer, take: impl FnMut(Buffer)) {
     // One tag at most is understood; what has more is dropped by the link layer.
     let front = if frame.get(12..14) == Some(&[0x81, 0x00]) { 18 } else { 14 };
-    let Some((ethernet, packet)) = frame.split_at_checked(front) else { return };
-    let Ok(header) = wire::ip::Header::parse(packet) else { return };
-    let Ok(mut segmenter) = Segmenter::new(packet, &header, segments) else { return };
-    while let Some(len) = segmenter.next_len() {
-        let mut one = copy(ethernet, &mut *buffer);
-        if segmenter.write_next(one.append(len)).is_none() {
-            return;
-        }
-        take(one);
-    }
+    complete(front, frame, offload, buffer, take);
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::netlink::{Monitor, Netlink};
 use crate::routes::{self, Routes};
 use crate::signals::Signals;
 use crate::store::{self, Place, Writer};
-use crate::tun::{QUEUE_LENGTH, Tun};
+use crate::tun::{Offloads, QUEUE_LENGTH, Tun};
 use crate::udp::{PORTS, UdpPort};
 use crate::workers::{Outlets, Ports, WORKERS_MAX, Workers};
 use crate::{check, clock, events, privileges};
@@ -70,7 +70,7 @@ pub fn start(options: &RunOptions) -> Result<Shell, Exit> {
     let control = Control::open(&options.control, &epoll, LISTENER, CLIENTS)?;
     let count = usize::from(options.workers.unwrap_or_else(one_for_each_core));
     let sockets = open_sockets(count, &mut log, now.utc)?;
-    let (tun, tun_index, tun_mtu) = open_the_rest(&mut netlink, &interfaces, count, &mut log, now.utc)?;
+    let (tun, tun_index) = open_the_rest(&mut netlink, &interfaces, count, &mut log, now.utc)?;
     let monitor = Monitor::open().map_err(failed("the kernel's netlink"))?;
     let name = tun.name().to_owned();
     let ports = share_out(tun, sockets).map_err(failed("a worker's ports"))?;
@@ -82,7 +82,7 @@ pub fn start(options: &RunOptions) -> Result<Shell, Exit> {
     // A thread keeps what its process had when it began: none may begin earlier.
     log.start(io::stdout()).map_err(failed("the logging thread"))?;
     let writer = Writer::start(place.target.clone()).map_err(failed("the writing thread"))?;
-    let workers = Workers::start(ports, tun_mtu, device.gateway().policy(), u64::from_ne_bytes(hash_key))
+    let workers = Workers::start(ports, device.gateway().policy(), u64::from_ne_bytes(hash_key))
         .map_err(failed("a worker's thread"))?;
     device.hand_over(Box::new(workers.orders()));
     let jobs = Runner::start().map_err(failed("the threads for jobs"))?;
@@ -185,7 +185,7 @@ fn open_the_rest(
     queues: usize,
     log: &mut Log,
     utc: base::UnixTime,
-) -> Result<(Tun, u32, u32), Exit> {
+) -> Result<(Tun, u32), Exit> {
     let (stale, troubles) = routes::remove_stale(netlink)
         .map_err(|error| Exit::failed(format!("routes that an earlier gateway left cannot be read: {error}")))?;
     if stale > 0 {
@@ -195,6 +195,10 @@ fn open_the_rest(
         report_route(log, utc, trouble);
     }
     let tun = Tun::create(queues)?;
+    // Without them every packet comes by itself, and all else is the same.
+    if let Err(error) = tun.leave_to_us(Offloads { tcp: true, udp: true }) {
+        log.event(utc, &events::TunWithoutOffloads { reason: error.to_string() });
+    }
     let mtu = tun_mtu(interfaces);
     for outcome in Forwarding::prepare_tun(tun.name()) {
         if let Outcome::Refused { sysctl, value, reason } = outcome {
@@ -209,7 +213,7 @@ fn open_the_rest(
             Ok(index)
         })
         .map_err(|error| Exit::failed(format!("the TUN device {} cannot be switched on: {error}", tun.name())))?;
-    Ok((tun, index, mtu))
+    Ok((tun, index))
 }
 
 #[cfg(test)]

@@ -12,10 +12,15 @@ use engine::Input;
 use crate::datagram::{ReceiveBatch, Received, read_errors};
 use crate::epoll::{Epoll, Token};
 use crate::esp::EspPort;
+use crate::offload::complete;
 use crate::tun;
 use crate::udp::UdpPort;
 use crate::workers::Ports;
 
+/// The largest packet that the kernel hands over, bytes.
+const PACKET_MAX: usize = 65_536;
+/// Packets of at most so many bytes are copied into a small buffer.
+const COPIED_MAX: usize = 2_048;
 /// Packets taken from the TUN device before the others get their turn.
 const TUN_BATCH: usize = 64;
 /// The UDP port that IKE and ESP share (RFC 3948 section 2).
@@ -28,8 +33,8 @@ const KEEP_ALIVE: [u8; 1] = [0xff];
 /// The ways in of one worker.
 pub struct Inlets {
     tun: tun::Queue,
-    /// Largest packet that the kernel hands over, bytes.
-    tun_mtu: usize,
+    /// What the next packet is read into: any size, because it may stand for many.
+    spare: Buffer,
     udp: Vec<UdpPort>,
     esp: Vec<EspPort>,
     first_token: u64,
@@ -44,6 +49,8 @@ pub enum Taken {
     Plain(Buffer, Offload),
     /// An ESP packet with its DiffServ byte.
     Esp(Outer, u8, Buffer),
+    /// ESP packets of this length one behind the other, the last perhaps shorter.
+    Train(Outer, u8, Buffer, u16),
     /// A message of IKE.
     Ike {
         /// Where it was sent to.
@@ -60,20 +67,31 @@ pub enum Taken {
 }
 
 impl Taken {
-    /// As the control thread takes it.
-    pub fn for_control(self) -> Input {
+    /// As the control thread takes it: packet by packet, with nothing left to be done.
+    pub fn for_control(self, mut give: impl FnMut(Input)) {
         match self {
-            Self::Ike { local, remote, ds, payload } => Input::Datagram { local, remote, ds, payload },
-            Self::PathMtu(remote, mtu) => Input::PathMtu { remote, mtu },
-            // Nothing is left to us: the kernel was not allowed to.
-            Self::Plain(packet, _) => Input::Plain(packet),
-            Self::Esp(Outer { local, remote, udp: true }, ds, payload) => {
-                Input::Datagram { local, remote, ds, payload }
+            Self::Ike { local, remote, ds, payload } => give(Input::Datagram { local, remote, ds, payload }),
+            Self::PathMtu(remote, mtu) => give(Input::PathMtu { remote, mtu }),
+            Self::Plain(packet, Offload::NONE) => give(Input::Plain(packet)),
+            Self::Plain(packet, offload) => {
+                let mut buffer = || Buffer::with_capacity(packet.len());
+                complete(0, packet.bytes(), offload, &mut buffer, |packet| give(Input::Plain(packet)));
             }
-            Self::Esp(Outer { local, remote, udp: false }, ds, payload) => {
-                Input::Esp { local: local.ip(), remote: remote.ip(), ds, payload }
+            Self::Esp(outer, ds, payload) => give(esp(outer, ds, payload)),
+            Self::Train(outer, ds, train, size) => {
+                let packets = train.bytes().chunks(usize::from(size).max(1));
+                packets.for_each(|packet| give(esp(outer, ds, Buffer::copy(packet))));
             }
         }
+    }
+}
+
+/// An ESP packet as the control thread takes it.
+fn esp(Outer { local, remote, udp }: Outer, ds: u8, payload: Buffer) -> Input {
+    if udp {
+        Input::Datagram { local, remote, ds, payload }
+    } else {
+        Input::Esp { local: local.ip(), remote: remote.ip(), ds, payload }
     }
 }
 
@@ -99,10 +117,10 @@ impl Kind {
 
 impl Inlets {
     /// Those of `ports`.
-    pub fn new(ports: Ports, tun_mtu: u32) -> Self {
+    pub fn new(ports: Ports) -> Self {
         Self {
             tun: ports.tun,
-            tun_mtu: usize::try_from(tun_mtu).unwrap_or(usize::from(u16::MAX)),
+            spare: Buffer::with_capacity(PACKET_MAX),
             udp: ports.udp,
             esp: if ports.receives_esp { ports.esp } else { Vec::new() },
             first_token: 0,
@@ -148,15 +166,21 @@ impl Inlets {
 
     fn receive_plain(&mut self, data: &mut Dataplane) -> io::Result<()> {
         for _ in 0..TUN_BATCH {
-            let mut buffer = data.buffer();
-            match self.tun.read(&mut buffer, self.tun_mtu) {
-                Ok(Some(offload)) => self.received.push_back(Taken::Plain(buffer, offload)),
-                Ok(None) => {
-                    data.recycle(buffer);
-                    break;
+            match self.tun.read(&mut self.spare, PACKET_MAX) {
+                // Large ones stay where they are, small ones are moved to where there is less room to waste.
+                Ok(Some(offload)) if self.spare.len() > COPIED_MAX => {
+                    let packet = std::mem::replace(&mut self.spare, data.large_buffer());
+                    self.received.push_back(Taken::Plain(packet, offload));
                 }
+                Ok(Some(offload)) => {
+                    let mut packet = data.buffer();
+                    packet.extend(self.spare.bytes());
+                    self.spare.clear();
+                    self.received.push_back(Taken::Plain(packet, offload));
+                }
+                Ok(None) => break,
                 // A packet that the kernel describes in a way that we do not know is lost.
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => data.recycle(buffer),
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => self.spare.clear(),
                 // Switched off, it gives nothing and may be switched on again.
                 Err(error) if error.raw_os_error() == Some(libc::EIO) => break,
                 Err(error) => return Err(io::Error::other(format!("the TUN device is gone: {error}"))),
@@ -174,7 +198,16 @@ impl Inlets {
         for index in 0..count {
             let Some(received) = self.batch.received(index) else { continue };
             let local = SocketAddr::new(received.local, port.port());
-            let Received { remote, ds, .. } = received;
+            let Received { remote, ds, segment_size, .. } = received;
+            let outer = Outer { local, remote, udp: true };
+            if let Some(size) = segment_size
+                && received.datagrams().all(|datagram| Kind::of(port.port(), datagram) == Kind::Esp)
+            {
+                if let Some(train) = self.batch.take(index, data.large_buffer()) {
+                    self.received.push_back(Taken::Train(outer, ds, train, size));
+                }
+                continue;
+            }
             for datagram in received.datagrams() {
                 let kind = Kind::of(port.port(), datagram);
                 if kind == Kind::KeepAlive {
@@ -183,7 +216,7 @@ impl Inlets {
                 let mut payload = data.buffer();
                 payload.extend(datagram);
                 self.received.push_back(match kind {
-                    Kind::Esp => Taken::Esp(Outer { local, remote, udp: true }, ds, payload),
+                    Kind::Esp => Taken::Esp(outer, ds, payload),
                     Kind::Ike | Kind::KeepAlive => Taken::Ike { local, remote, ds, payload },
                 });
             }
@@ -232,15 +265,44 @@ mod tests {
         let address = |text: &str| text.parse::<SocketAddr>().unwrap();
         let outer = |udp| Outer { local: address("198.51.100.1:4500"), remote: address("203.0.113.1:4500"), udp };
         let packet = || Buffer::copy(b"packet");
-        let plain = Taken::Plain(packet(), Offload::default()).for_control();
-        assert!(matches!(plain, Input::Plain(packet) if packet.bytes() == b"packet"));
-        let in_udp = Taken::Esp(outer(true), 7, packet()).for_control();
-        let Input::Datagram { local, remote, ds, payload } = in_udp else { panic!("{in_udp:?}") };
-        assert_eq!((local.port(), remote, ds, payload.bytes()), (4500, outer(true).remote, 7, &b"packet"[..]));
-        let bare = Taken::Esp(outer(false), 7, packet()).for_control();
+        let given = |taken: Taken| {
+            let mut given = Vec::new();
+            taken.for_control(|input| given.push(input));
+            given
+        };
+        let plain = given(Taken::Plain(packet(), Offload::NONE));
+        assert!(matches!(&plain[..], [Input::Plain(packet)] if packet.bytes() == b"packet"));
+        for (taken, packets) in [
+            (Taken::Esp(outer(true), 7, packet()), &[&b"packet"[..]][..]),
+            (Taken::Train(outer(true), 7, packet(), 4), &[&b"pack"[..], b"et"]),
+        ] {
+            let inputs = given(taken);
+            assert_eq!(inputs.len(), packets.len());
+            for (input, bytes) in inputs.iter().zip(packets) {
+                let Input::Datagram { local, remote, ds, payload } = input else { panic!("{input:?}") };
+                assert_eq!((local.port(), *remote, *ds, payload.bytes()), (4500, outer(true).remote, 7, *bytes));
+            }
+        }
+        let bare = given(Taken::Esp(outer(false), 7, packet())).remove(0);
         let Input::Esp { local, remote, ds, payload } = bare else { panic!("{bare:?}") };
         assert_eq!((local, remote), (outer(false).local.ip(), outer(false).remote.ip()));
         assert_eq!((ds, payload.bytes()), (7, &b"packet"[..]));
+    }
+
+    #[test]
+    fn a_packet_that_stands_for_many_reaches_the_control_thread_cut() {
+        let segment = [&[0, 80, 1, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 1, 0, 0, 0, 0, 0], &[7; 3000][..]].concat();
+        let packet = wire::icmp::ip_packet([10, 0, 0, 1].into(), [10, 0, 0, 2].into(), 6, &segment).unwrap();
+        let offload = Offload {
+            checksum: Some(base::Checksum { start: 20, offset: 16 }),
+            segments: Some(base::Segments { kind: base::SegmentKind::TcpV4, size: 1400, header_len: 40 }),
+        };
+        let mut lengths = Vec::new();
+        Taken::Plain(Buffer::copy(&packet), offload).for_control(|input| match input {
+            Input::Plain(packet) => lengths.push(packet.len()),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(lengths, [1440, 1440, 240]);
     }
 
     #[test]

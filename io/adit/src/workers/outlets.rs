@@ -60,26 +60,26 @@ impl Outlets {
     }
 
     /// Hands a packet to the kernel at once. Returns what is to be logged.
-    pub fn write_plain(&mut self, now: Instant, packet: &Buffer) -> Option<Record> {
-        let error = self.tun.write(&Offload::NONE, packet.bytes()).err()?;
+    pub fn write_plain(&mut self, now: Instant, packet: &Buffer, offload: &Offload) -> Option<Record> {
+        let error = self.tun.write(offload, packet.bytes()).err()?;
         let packets = self.tun_failures.count(now)?;
         Some(TunWriteFailed { reason: error.to_string(), packets }.record())
     }
 
     /// Queues a datagram at the socket with its local port and family. Without such a socket, on a host without IPv6,
-    /// it is lost, as if there were no route. `whole`: it may not be cut on its way.
-    pub fn queue_datagram(&mut self, local: SocketAddr, remote: SocketAddr, ds: u8, whole: bool, payload: Buffer) {
-        let like = SocketAddr::new(remote.ip(), local.port());
+    /// it is lost, as if there were no route.
+    pub fn queue_datagram(&mut self, local: SocketAddr, outgoing: Outgoing) {
+        let like = SocketAddr::new(outgoing.remote.ip(), local.port());
         if let Some(queue) = self.udp.iter_mut().find(|queue| queue.socket.fits(like)) {
-            queue.waiting.push(Outgoing { local: local.ip(), remote, ds, whole, segment_size: None, payload });
+            queue.waiting.push(outgoing);
         }
     }
 
-    /// Queues an ESP packet.
-    pub fn queue_esp(&mut self, local: IpAddr, remote: IpAddr, ds: u8, whole: bool, payload: Buffer) {
-        if let Some(queue) = self.esp.iter_mut().find(|queue| queue.socket.is_ipv6() == remote.is_ipv6()) {
-            let remote = SocketAddr::new(remote, 0);
-            queue.waiting.push(Outgoing { local, remote, ds, whole, segment_size: None, payload });
+    /// Queues ESP packets.
+    pub fn queue_esp(&mut self, outgoing: Outgoing) {
+        let ipv6 = outgoing.remote.is_ipv6();
+        if let Some(queue) = self.esp.iter_mut().find(|queue| queue.socket.is_ipv6() == ipv6) {
+            queue.waiting.push(outgoing);
         }
     }
 

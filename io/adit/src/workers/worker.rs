@@ -1,14 +1,16 @@
 //! One worker: a shard of the packet path with ports of its own.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use base::{Buffer, Duration, Event, Instant};
+use base::{Buffer, Duration, Event, Instant, Offload};
 use dataplane::{Dataplane, Handoff, Output};
 use engine::Input;
 
 use crate::clock;
+use crate::datagram::Outgoing;
 use crate::epoll::{Epoll, Token};
 use crate::events::WorkerRefusedSa;
 use crate::handover::{Sleeper, Taker};
@@ -40,7 +42,7 @@ pub struct Worker {
     pub beat: Arc<AtomicU64>,
     pub out: Vec<Output>,
     /// Packets for the TUN device.
-    pub plain: Vec<Buffer>,
+    pub plain: Vec<(Buffer, Offload)>,
     pub taken_orders: Vec<Order>,
     pub taken_over: Vec<Handoff>,
     pub stopped: bool,
@@ -130,11 +132,16 @@ impl Worker {
         while let Some(taken) = self.inlets.next() {
             match taken {
                 // The control thread has the link layer, and with it every connection.
-                taken if not_ours => self.outbox.packet(taken.for_control()),
-                // Nothing is left to us: the kernel was not allowed to.
-                Taken::Plain(packet, _) => self.data.plain(now, packet, &mut self.out),
+                taken if not_ours => taken.for_control(|input| self.outbox.packet(input)),
+                Taken::Plain(packet, Offload::NONE) => self.data.plain(now, packet, &mut self.out),
+                Taken::Plain(packet, offload) => self.data.plain_offloaded(now, packet, offload, &mut self.out),
                 Taken::Esp(outer, ds, packet) => self.data.esp(now, outer, ds, packet, &mut self.out),
-                other @ (Taken::Ike { .. } | Taken::PathMtu(..)) => self.outbox.packet(other.for_control()),
+                Taken::Train(outer, ds, train, size) => {
+                    self.data.esp_train(now, outer, ds, train, usize::from(size), &mut self.out);
+                }
+                other @ (Taken::Ike { .. } | Taken::PathMtu(..)) => {
+                    other.for_control(|input| self.outbox.packet(input));
+                }
             }
             count += 1;
             if count % BATCH == 0 {
@@ -154,23 +161,29 @@ impl Worker {
         self.outbox.count_lost(lost);
         for output in self.out.drain(..) {
             match output {
-                Output::Plain { packet, .. } => self.plain.push(packet),
-                Output::Local { packet, .. } if is_never_for_control(packet.bytes()) => self.plain.push(packet),
+                Output::Plain { packet, offload, .. } => self.plain.push((packet, offload)),
+                Output::Local { packet, offload, .. } if is_never_for_control(packet.bytes()) => {
+                    self.plain.push((packet, offload));
+                }
                 own @ (Output::Local { .. } | Output::Ike { .. }) => self.outbox.packet(Input::Shard(own)),
                 // With packet ports the control thread carries all, see decide().
                 Output::Link { packet, .. } => self.data.recycle(packet),
-                Output::Outer { outer, ds, df, packet, .. } if outer.udp => {
-                    self.outlets.queue_datagram(outer.local, outer.remote, ds, df, packet);
-                }
-                Output::Outer { outer, ds, df, packet, .. } => {
-                    self.outlets.queue_esp(outer.local.ip(), outer.remote.ip(), ds, df, packet);
+                Output::Outer { outer, ds, df, packet, segment } => {
+                    let (local, remote) = (outer.local.ip(), outer.remote);
+                    let outgoing = Outgoing { local, remote, ds, whole: df, segment_size: segment, payload: packet };
+                    if outer.udp {
+                        self.outlets.queue_datagram(outer.local, outgoing);
+                    } else {
+                        let remote = SocketAddr::new(remote.ip(), 0);
+                        self.outlets.queue_esp(Outgoing { remote, ..outgoing });
+                    }
                 }
                 report @ (Output::Exception(_) | Output::Log(_)) => self.outbox.report(report),
             }
         }
         let (data, outbox) = (&mut self.data, &mut self.outbox);
-        for packet in self.plain.drain(..) {
-            if let Some(record) = self.outlets.write_plain(now, &packet) {
+        for (packet, offload) in self.plain.drain(..) {
+            if let Some(record) = self.outlets.write_plain(now, &packet, &offload) {
                 outbox.report(Output::Log(record));
             }
             data.recycle(packet);
