@@ -615,6 +615,23 @@ mod tests {
     }
 
     #[test]
+    fn the_verbose_rule_set_says_what_is_translated_and_when() {
+        let mut console = Console::head_office();
+        console.ok("add ScheduleProfile office Mon=8-17");
+        let to = "SourceInterface=lan SourceNetwork=all-nets DestinationInterface=core DestinationNetwork=lan_ip";
+        let sat = "DestAddressTranslation=SAT DestNewIP=172.16.1.80 DestPortAction=SinglePort DestNewPort=8080";
+        console.ok(&format!("add IPPolicy web {to} Service=http Action=Allow {sat} Schedule=office"));
+        console.ok(&format!("add IPPolicy nat {to} Service=http Action=Allow SourceAddressTranslation=NAT"));
+        console.ok("activate");
+        let text = console.ok("rules -verbose");
+        assert!(
+            text.contains("; Auto NAT; SAT to 172.16.1.80 port 8080; by schedule office; logged as Info"),
+            "{text}"
+        );
+        assert!(text.contains("; NAT to the interface's address; logged"), "{text}");
+    }
+
+    #[test]
     fn a_tunnel_without_sas_says_what_it_waits_for() {
         let mut console = Console::head_office();
         let text = console.ok("ike");

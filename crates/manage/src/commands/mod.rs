@@ -140,7 +140,7 @@ pub static OPERATIONS: &[CommandInfo] = &[
         help: "Shows the IP rule set or the access rules in use, in the order they are searched.",
         options: &[
             ("type=", "IP (the default) or ACCESS."),
-            ("verbose", "Unfold services and log settings."),
+            ("verbose", "Unfold services, and show translation, schedule and log settings."),
             ("num=", "How many lines at most, or all."),
         ],
         argument: Argument::Free,

@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
-use objects::{Action, IcmpTypes, Interfaces, Networks, ServiceMatch, Snapshot};
+use objects::{
+    Action, AddressMap, DestinationTranslation, IcmpTypes, Interfaces, Networks, Policy, PortMap, ServiceMatch,
+    Snapshot, SourceTranslation,
+};
 
 use super::{Arguments, Outcome, list};
 use crate::table::Table;
@@ -42,10 +45,44 @@ pub(super) fn run(gateway: &engine::Gateway, arguments: &Arguments<'_>) -> Outco
         for policy in &snapshot.policies {
             let matches: Vec<String> = policy.service.matches.iter().map(service).collect();
             let log = policy.log.map_or_else(|| "not logged".to_owned(), |severity| format!("logged as {severity}"));
-            let _ = writeln!(text, "{:>3} {}: {}; {log}", policy.index, policy.service.name, matches.join("; "));
+            let more: Vec<String> = translation(policy).into_iter().chain(schedule(policy)).chain([log]).collect();
+            let (service, more) = (&policy.service.name, more.join("; "));
+            let _ = writeln!(text, "{:>3} {service}: {}; {more}", policy.index, matches.join("; "));
         }
     }
     Outcome::ok(text)
+}
+
+/// What becomes of source and destination, when anything does.
+fn translation(policy: &Policy) -> Vec<String> {
+    let map = |map: &AddressMap| match map {
+        AddressMap::Single(address) => address.to_string(),
+        AddressMap::Transposed { to_first, .. } => format!("{to_first} and following"),
+    };
+    let source = match &policy.source {
+        SourceTranslation::None => None,
+        SourceTranslation::Auto => (policy.action == Action::Allow).then(|| "Auto NAT".to_owned()),
+        SourceTranslation::Interface => Some("NAT to the interface's address".to_owned()),
+        SourceTranslation::Address(address) => Some(format!("NAT to {address}")),
+        SourceTranslation::Pool(pool) => Some(format!("NAT to pool {}", pool.name)),
+        SourceTranslation::Static(to) => Some(format!("source SAT to {}", map(to))),
+    };
+    let destination = match &policy.destination {
+        DestinationTranslation::None => None,
+        DestinationTranslation::Static { address, port } => {
+            let address = address.as_ref().map(map);
+            let port = port.as_ref().map(|port| match port {
+                PortMap::Single(port) => format!("port {port}"),
+                PortMap::Transposed { to_first, .. } => format!("port {to_first} and following"),
+            });
+            Some(format!("SAT to {}", address.into_iter().chain(port).collect::<Vec<_>>().join(" ")))
+        }
+    };
+    source.into_iter().chain(destination).collect()
+}
+
+fn schedule(policy: &Policy) -> Option<String> {
+    policy.schedule.as_ref().map(|schedule| format!("by schedule {}", schedule.name))
 }
 
 /// The access rules.
