@@ -291,6 +291,8 @@ impl Gateway {
             }
             self.data_spare = batch;
             let mut batch = std::mem::replace(&mut self.ike_out, std::mem::take(&mut self.ike_spare));
+            // Messages first: until it has the answer that makes an SA, the peer drops what waited for that SA.
+            batch.sort_by_key(|output| !matches!(output, ike::Output::Send { .. }));
             for output in batch.drain(..) {
                 self.ike_output(now, output, out);
             }
