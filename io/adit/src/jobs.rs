@@ -15,6 +15,8 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use probes::Prober;
 
+use crate::privileges;
+
 /// Threads that ask name servers: a slow one keeps no other question waiting.
 const RESOLVERS: usize = 4;
 /// Questions that wait for such a thread.
@@ -63,6 +65,7 @@ impl Runner {
         for number in 0..RESOLVERS {
             let (waiting, reports) = (Arc::clone(&waiting), reports.clone());
             std::thread::Builder::new().name(format!("resolve-{number}")).spawn(move || {
+                privileges::leave_the_network();
                 loop {
                     let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok(Question { ticket, name, until }) = next else { return };

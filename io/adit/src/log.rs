@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use base::{Duration, Event, Record, UnixTime};
 
 use crate::events::LogLinesDropped;
+use crate::privileges;
 
 /// Lines are collected and queued together, at the end of each turn of the loop.
 #[derive(Debug, Default)]
@@ -110,6 +111,7 @@ impl Log {
     pub fn start(&self, mut out: impl Write + Send + 'static) -> io::Result<()> {
         let queue = Arc::clone(&self.queue);
         std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+            privileges::leave_the_network();
             let mut state = queue.lock();
             loop {
                 if let Some(text) = state.take() {

@@ -56,3 +56,14 @@ pub fn drop(foreign_files: bool) -> Result<String, Exit> {
         .map_err(|error| Exit::failed(format!("privileges cannot be dropped: {error}")))?;
     Ok(names)
 }
+
+/// Gives up, for the calling thread, what only the network needs. For threads that write files or ask name servers.
+pub fn leave_the_network() {
+    let network = CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW;
+    if let Ok(sets) = capabilities(None) {
+        let kept = sets.permitted - network;
+        let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+        // It only hardens: where a kernel refuses it, the thread works all the same.
+        let _ = set_capabilities(None, sets);
+    }
+}

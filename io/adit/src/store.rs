@@ -11,6 +11,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use zeroize::Zeroizing;
 
 use crate::exit::Exit;
+use crate::privileges;
 
 /// Largest configuration that is read, bytes.
 const SIZE_MAX: u64 = 64 << 20;
@@ -148,6 +149,7 @@ impl Writer {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let ring = bell.try_clone()?;
         std::thread::Builder::new().name("store".to_owned()).spawn(move || {
+            privileges::leave_the_network();
             for (ticket, text) in orders {
                 if done.send((ticket, write(&text))).is_err() {
                     return;
