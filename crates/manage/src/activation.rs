@@ -291,10 +291,22 @@ mod tests {
     #[test]
     fn interfaces_that_change_are_followed_and_those_that_do_not_fit_are_told() {
         let mut console = Console::head_office();
-        console.interface("lan", "172.16.1.2/24");
+        console.interface("dmz", "172.16.9.1/24");
         assert!(console.logged("interfaces_changed"));
-        assert!(console.ok("show IP4Address InterfaceAddresses/lan_ip").contains("172.16.1.2"));
-        console.without_interface("lan");
+        console.ok("add IP4Group servers Members=dmz_ip");
+        console.ok("activate");
+        console.ok("commit");
+        console.interface("dmz", "172.16.9.2/24");
+        assert!(console.ok("show IP4Address InterfaceAddresses/dmz_ip").contains("172.16.9.2"));
+        console.without_interface("dmz");
         assert!(console.logged("interfaces_do_not_fit"));
+    }
+
+    #[test]
+    fn an_address_that_is_written_down_stays_when_the_host_has_another() {
+        let mut console = Console::head_office();
+        console.interface("lan", "172.16.1.2/24");
+        assert!(console.ok("show IP4Address InterfaceAddresses/lan_ip").contains("172.16.1.1"));
+        assert!(console.ok("show Ethernet lan").contains("172.16.1.1"));
     }
 }

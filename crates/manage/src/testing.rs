@@ -163,8 +163,15 @@ impl Console {
     }
 
     pub(crate) fn interface(&mut self, name: &str, address: &str) {
-        for interface in self.interfaces.iter_mut().filter(|interface| interface.name == name) {
-            interface.addresses = vec![cidr(address)];
+        let addresses = vec![cidr(address)];
+        match self.interfaces.iter_mut().find(|interface| interface.name == name) {
+            Some(interface) => interface.addresses = addresses,
+            None => self.interfaces.push(HostInterface {
+                name: name.to_owned(),
+                addresses,
+                mtu: 1500,
+                ..HostInterface::default()
+            }),
         }
         self.step(Input::Interfaces(self.interfaces.clone()));
     }

@@ -383,9 +383,12 @@ fn update(
             object.values.remove(property.name);
         } else {
             let text = property.kind.canonical(text).unwrap_or_else(|_| text.to_owned());
-            object.values.insert(property.name, Value::new(property, &text, Some(token.value_position)));
-            if object.factory.get(property.name).is_some_and(|factory| factory.text() == text) {
+            // What the host supplies, as an address or a lease, may be gone tomorrow; what is given stays.
+            let lasts = object.predefined && !object.dynamic;
+            if lasts && object.factory.get(property.name).is_some_and(|factory| factory.text() == text) {
                 object.values.remove(property.name);
+            } else {
+                object.values.insert(property.name, Value::new(property, &text, Some(token.value_position)));
             }
         }
     }

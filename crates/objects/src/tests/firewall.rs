@@ -289,6 +289,41 @@ fn the_gateway_owns_network_cards_and_vlans_on_them() {
 }
 
 #[test]
+fn a_card_and_a_vlan_keep_what_they_are_given_although_the_host_has_it_too() {
+    let mut hosts = cards();
+    hosts[0].addresses.push((address("172.16.1.1"), 24));
+    hosts[0].leases.push(Lease {
+        vlan: Some(10),
+        address: "172.16.10.1".parse().unwrap(),
+        prefix: 24,
+        gateway: None,
+        dns: Vec::new(),
+    });
+    let (tree, snapshot, problems) = owned("add IP4Group g Members=lan_ip,lan_net\n", &hosts);
+    let [warning] = &warnings(&problems)[..] else { panic!("{problems:#?}") };
+    assert!(warning.contains("the kernel has the address 172.16.1.1"), "{warning}");
+    assert_eq!(snapshot.interface("lan").unwrap().addresses, [(address("172.16.1.1"), 24)]);
+    let written = schema::text(&tree);
+    assert!(written.contains("add Ethernet lan IP=172.16.1.1 Network=172.16.1.0/24 Port=Packet"), "{written}");
+
+    // The same by commands, while the kernel's address and the lease are in effect.
+    let asked = "add VLAN guests Ethernet=lan VLANID=10 DHCPEnabled=Yes\nset Ethernet lan Port=Packet\n";
+    let mut workspace = Workspace::new(load(asked, &hosts).0);
+    for line in [
+        "set Ethernet lan IP=172.16.1.1 Network=172.16.1.0/24",
+        "set VLAN guests DHCPEnabled=No IP=172.16.10.1 Network=172.16.10.0/24",
+    ] {
+        let command = &lex::commands(line)[0];
+        let reply = schema::execute(&mut workspace, &mut Context::default(), command).unwrap();
+        assert!(reply.done, "{:#?}", reply.problems);
+    }
+    workspace.activate();
+    let (snapshot, _) = compile(workspace.active(), &hosts).unwrap();
+    assert_eq!(snapshot.interface("lan").unwrap().addresses, [(address("172.16.1.1"), 24)]);
+    assert_eq!(snapshot.interface("guests").unwrap().addresses, [(address("172.16.10.1"), 24)]);
+}
+
+#[test]
 fn what_a_dhcp_server_lends_is_the_interfaces_own() {
     let mut hosts = cards();
     hosts[1].leases.push(Lease {
