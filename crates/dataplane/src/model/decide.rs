@@ -155,8 +155,9 @@ impl Model {
         let Body::Icmp { data, .. } = &packet.body else { return Err(unrelated.into()) };
         let quoted = quoted_key(&data.0).ok_or(unrelated)?;
         let (at, forth) = self.find(&quoted.reversed()).ok_or(unrelated)?;
-        let flow = self.flows.get(at).ok_or(unrelated)?;
-        if flow.stale && !self.judged_again(&mut flow.clone()) {
+        // Under other rules and routes it may go another way; that it does is for its own packets to say.
+        let mut flow = self.flows.get(at).ok_or(unrelated)?.clone();
+        if flow.stale && !self.judged_again(&mut flow) {
             return Err(unrelated.into());
         }
         let (sender, receiver) = if forth { (flow.opener, flow.other) } else { (flow.other, flow.opener) };

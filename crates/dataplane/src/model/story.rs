@@ -25,13 +25,18 @@ const REMEMBERED: usize = 5;
 /// story found in which they do.
 pub fn run(bytes: &[u8]) {
     let (policy, mut steps) = Reader(bytes).story();
-    let Some(mut told) = disagreement(&policy, &steps) else { return };
-    // Nothing behind it matters, and of what is before it as little as possible is kept.
-    for at in (0..steps.len()).rev() {
-        let mut shorter = steps.clone();
-        shorter.remove(at);
-        if let Some(still) = disagreement(&policy, &shorter) {
-            (told, steps) = (still, shorter);
+    let Some((mut last, mut told)) = disagreement(&policy, &steps) else { return };
+    // Nothing behind it matters; of what is before it as little as possible is kept.
+    loop {
+        steps.truncate(last + 1);
+        let shorter = (0..last).rev().find_map(|at| {
+            let mut shorter = steps.clone();
+            shorter.remove(at);
+            disagreement(&policy, &shorter).map(|(last, told)| (shorter, last, told))
+        });
+        match shorter {
+            Some(shorter) => (steps, last, told) = shorter,
+            None => break,
         }
     }
     let agreed = false;
@@ -49,13 +54,13 @@ pub fn seeds() -> Vec<Vec<u8>> {
     [200, 300, 400, 500].repeat(5).into_iter().map(seed).collect()
 }
 
-/// What is told of the first disagreement.
-fn disagreement(policy: &Policy, steps: &[Step]) -> Option<String> {
+/// The step of the first disagreement, and what is told of it.
+fn disagreement(policy: &Policy, steps: &[Step]) -> Option<(usize, String)> {
     let mut pair = Pair::new(policy);
     for (number, step) in steps.iter().enumerate() {
         let _ = writeln!(pair.told, "{number}. {step:?}");
         if !pair.step(step) {
-            return Some(format!("{policy:#?}\n{}", pair.told));
+            return Some((number, format!("{policy:#?}\n{}", pair.told)));
         }
     }
     None
