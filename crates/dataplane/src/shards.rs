@@ -103,7 +103,10 @@ impl Dataplane {
             return None;
         }
         let key = match seen.class() {
-            Some(Class::Error) => Key::of_quotation(icmp::quotation(seen.ip.payload_of(work.packet.bytes())))?,
+            // A connection is known by the way the error goes: against the packet that it quotes.
+            Some(Class::Error) => {
+                Key::of_quotation(icmp::quotation(seen.ip.payload_of(work.packet.bytes())))?.reversed()
+            }
             _ => seen.key(),
         };
         if self.flows.find(&key).is_some() {

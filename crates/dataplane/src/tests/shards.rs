@@ -93,7 +93,11 @@ fn a_server_s_answers_and_errors_about_them_find_the_connection_that_was_sent_to
     let any = |random: &mut base::Random| usize::try_from(random.below(3)).unwrap();
     for port in 1000..1200 {
         let syn = tcp((STRANGER, port), (PUBLIC, 80), tcp::SYN, 1, 0);
-        assert_eq!(links(&shards.receive(any(&mut random), WAN, &syn)).len(), 1);
+        let sent = links(&shards.receive(any(&mut random), WAN, &syn));
+        // The server refuses it, or somebody on the way there does.
+        let refused = icmp::error_packet(icmp::Problem::Prohibited, ip(SERVER), ip(STRANGER), &sent[0].2).unwrap();
+        let told = links(&shards.receive(any(&mut random), DMZ, &refused));
+        assert_eq!((told.len(), key_of(&told[0].2).source), (1, ip(PUBLIC)));
         let answer = tcp((SERVER, 8080), (STRANGER, port), tcp::SYN | tcp::ACK, 9, 2);
         let back = links(&shards.receive(any(&mut random), DMZ, &answer));
         assert_eq!(ends(&back[0].2).0, format!("{PUBLIC}:80"));
