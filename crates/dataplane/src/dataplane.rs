@@ -105,8 +105,7 @@ impl Dataplane {
     }
 
     /// [`Self::new`] with a random key for its tables, so that nobody outside can choose addresses and ports that fall on
-    /// one place. The key
-    /// changes no result but the ports of translated connections.
+    /// one place. The key changes no result but the ports of translated connections.
     pub fn with_hash_key(policy: Arc<Policy>, hash_key: u64) -> Self {
         Self::shard(policy, hash_key, ShardId::ONLY)
     }
